@@ -95,6 +95,22 @@ mod tests {
     }
 
     #[test]
+    fn the_world_of_ones_own_on_the_page_encodes_and_imports_no_capability() {
+        let (_, rest) = render::TO_SERVE.split_once("```wit\n").unwrap();
+        let (text, _) = rest.split_once("```").unwrap();
+        let (mut resolve, _) = parse().unwrap();
+        let package = resolve.push_str("gate.wit", text).unwrap();
+        assert_eq!(encodable(&resolve, package).unwrap(), 1);
+        let world = &resolve.worlds[resolve.packages[package].worlds["gate"]];
+        let names = |items: &wit_parser::IndexMap<wit_parser::WorldKey, wit_parser::WorldItem>| {
+            items.keys().map(|key| resolve.name_world_key(key)).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&world.imports), ["tamis:filter/types@0.2.0"]);
+        let hooks = ["tamis:filter/lifecycle@0.2.0", "tamis:filter/request@0.2.0"];
+        assert_eq!(names(&world.exports), hooks);
+    }
+
+    #[test]
     fn every_world_of_the_contract_encodes() {
         let (resolve, package) = parse().unwrap();
         assert!(encodable(&resolve, package).unwrap() > 0);

@@ -105,8 +105,26 @@ impl Client {
         artifact: &Artifact,
         overwrite: Overwrite,
     ) -> Result<PushResult, ClientError> {
-        let repository = checked(repository)?;
+        checked(repository)?;
         let parsed = parsed(&artifact.manifest)?;
+        self.push_parsed(repository, (artifact, &parsed), overwrite).await
+    }
+
+    /// The same for a caller that parsed the manifest before.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push); [`ClientError::Artifact`] when it is the manifest of another artifact.
+    pub async fn push_parsed(
+        &self,
+        repository: &str,
+        (artifact, parsed): (&Artifact, &Manifest),
+        overwrite: Overwrite,
+    ) -> Result<PushResult, ClientError> {
+        let repository = checked(repository)?;
+        if parsed.digest() != Digest::of(&artifact.manifest) {
+            let why = "the manifest that was parsed is that of another artifact";
+            return Err(ClientError::Artifact(why.to_owned()));
+        }
         parsed.check(&artifact.component).map_err(|error| {
             ClientError::Artifact(format!("the component does not match its manifest: {error}"))
         })?;

@@ -45,7 +45,8 @@ pub(crate) struct Plan {
 pub(crate) struct Apply {
     #[command(flatten)]
     documents: Documents,
-    /// Confirm what `tamis plan` shows: passes the guards against emptied chains and wide changes.
+    /// Confirm what `tamis plan` shows: passes the guards against emptied chains, lost protection, wide changes, and trust
+    /// policies that refuse what runs.
     #[arg(long)]
     confirm: bool,
     #[command(flatten)]
@@ -149,8 +150,16 @@ fn whole(source: &DocumentPlaces, documents: &[Document]) -> Result<ApplyRequest
     Ok(ApplyRequest { sources, files, ..ApplyRequest::default() })
 }
 
-/// The problems that a running registry finds in documents, checked together with those in force there, each in one line.
-/// Nothing is changed.
+/// What a check finds in documents apart from faults with a place.
+#[derive(Default)]
+pub(crate) struct LiveFindings {
+    /// Their problems, each in one line.
+    pub(crate) problems: Vec<String>,
+    /// What their apply would ask a person to confirm, although nothing is wrong with them: lost protection.
+    pub(crate) asks: Vec<String>,
+}
+
+/// What a running registry finds in documents, checked together with those in force there. Nothing is changed.
 ///
 /// # Errors
 /// The registry cannot be asked, or does not let this token see what the documents name.
@@ -158,17 +167,23 @@ pub(crate) fn judged(
     source: &DocumentPlaces,
     documents: &[Document],
     at: &RegistryAccess,
-) -> Result<Vec<String>> {
+) -> Result<LiveFindings> {
     let request = whole(source, documents)?;
     let remote = at.remote()?;
     let planned = remote.ask("asking the registry", async |client| client.plan(&request).await)?;
-    // Other rules ask for a confirmation; they say nothing of the documents.
-    let problems = planned.refusals.into_iter().filter(|one| one.code == PROBLEM);
-    Ok(problems.map(|one| format!("{}; {}", one.rule, one.remedy)).collect())
+    // Other rules ask for a confirmation or an approval; they say nothing of the documents.
+    let of = |codes: &'static [&str]| {
+        planned.refusals.iter().filter(move |one| codes.contains(&&*one.code))
+    };
+    let problems = of(&FAULTS).map(|one| format!("{}; {}", one.rule, one.remedy)).collect();
+    let asks = of(&ASKS).map(|one| format!("apply will ask for --confirm: {}", one.rule));
+    Ok(LiveFindings { problems, asks: asks.collect() })
 }
 
-/// The code of a problem of a document among the rules that refuse.
-const PROBLEM: &str = "document.problem";
+/// The codes of what is wrong with documents, or with what they would make of that which runs, among the rules that refuse.
+const FAULTS: [&str; 2] = ["document.problem", "guard.trust"];
+/// The code of lost protection among them.
+const ASKS: [&str; 1] = ["guard.protection"];
 
 /// The documents of a folder with their texts, by `Kind/namespace/name`.
 pub(crate) fn texts(folder: &Path) -> Result<BTreeMap<String, String>> {

@@ -1,20 +1,20 @@
 //! `tamis check`: finds what is wrong with a folder of documents, by the proxy's own rules.
 
 use crate::builtin;
-use crate::change;
+use crate::change::{self, LiveFindings};
 use crate::declared::nodes;
 use crate::output::{self, Output};
 use crate::problem_text::render;
 use crate::remote::RegistryAccess;
 use crate::table;
 use crate::up;
+use crate::user_state;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tamis_ambient::{Clock, Random};
-use tamis_node::{ArtifactStore, DocumentPlaces, Documents, Finding, NodeResources, PlanExaminer};
+use tamis_node::{ArtifactStore, DocumentPlaces, Documents, Finding, PlanExaminer};
 use tamis_resources::plan::World;
 use tamis_resources::{Document, NodeName, Problem, Resource, fold};
 
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     };
     let mut problems = read.problems;
     if arguments.live {
-        let mut found = Vec::new();
+        let mut found = LiveFindings::default();
         if problems.is_empty() && read.unreadable.is_empty() {
             found = change::judged(&source, &read.documents, &arguments.at)?;
         }
@@ -79,11 +79,17 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         examine(&read.documents, &nodes, &source, stores, &mut problems, &mut notes)?;
         drop(busy);
     }
-    Ok(report(&Documents { problems, ..read }, &nodes, notes, output))
+    let found = LiveFindings { problems: notes, asks: Vec::new() };
+    Ok(report(&Documents { problems, ..read }, &nodes, found, output))
 }
 
 /// Prints what was found. `nodes` are the proxies that were checked; none: the registry checked them all.
-fn report(read: &Documents, nodes: &[NodeName], notes: Vec<String>, output: Output) -> ExitCode {
+fn report(
+    read: &Documents,
+    nodes: &[NodeName],
+    LiveFindings { problems: notes, asks }: LiveFindings,
+    output: Output,
+) -> ExitCode {
     let problems = &read.problems;
     let left_out = || read.unreadable.iter().chain(&read.unread);
     let sound = problems.is_empty() && notes.is_empty() && left_out().next().is_none();
@@ -92,6 +98,7 @@ fn report(read: &Documents, nodes: &[NodeName], notes: Vec<String>, output: Outp
         "nodes": nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "problems": problems,
         "notes": notes,
+        "asks": asks,
         "unreadable": read.unreadable.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "unread": read.unread.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
@@ -100,7 +107,7 @@ fn report(read: &Documents, nodes: &[NodeName], notes: Vec<String>, output: Outp
         for file in left_out() {
             let _ = writeln!(text, "{}", output::plain(&file.to_string()));
         }
-        for note in &notes {
+        for note in notes.iter().chain(&asks) {
             let _ = writeln!(text, "{}", output::plain(note));
         }
         if sound {
@@ -151,15 +158,18 @@ struct Preparation<'a> {
     documents: &'a [Document],
     /// Names of the built-in filters.
     builtins: Vec<String>,
+    /// The world of each, in the same order.
+    worlds: Vec<Option<String>>,
     /// Whether a trust policy names a key that it makes; only with one it signs.
     signs: bool,
 }
 
 impl<'a> Preparation<'a> {
     fn of(documents: &'a [Document], folder: &'a Path) -> Result<Self> {
-        let builtins = builtin::all()?.into_iter().map(|one| one.name).collect();
+        let (builtins, worlds) =
+            builtin::all()?.into_iter().map(|one| (one.name, one.world)).unzip();
         let signs = up::makes_key(documents);
-        Ok(Self { folder, documents, builtins, signs })
+        Ok(Self { folder, documents, builtins, worlds, signs })
     }
 
     /// The filter that an attachment attaches and that has no pin.
@@ -180,10 +190,25 @@ impl<'a> Preparation<'a> {
         self.unpinned(problem).is_some_and(own) || (file && problem.message.contains(".tamis/"))
     }
 
+    /// How the Filter document of a built-in filter is written that an attachment attaches without one.
+    fn document_of(&self, problem: &Problem) -> Option<String> {
+        let filter = problem.lacks.as_deref()?.strip_prefix("Filter/")?;
+        let at = self.builtins.iter().position(|name| name == filter)?;
+        let world = self.worlds.get(at)?.as_deref()?;
+        let (space, name) = filter.split_once('/')?;
+        Some(format!(
+            "{filter} is built in, but has documents as any filter has: write a Filter (`metadata: {{ name: {name}, namespace: {space} }}`, `spec: {{ world: {world} }}`), a Grant for it in the namespace `security`, and a TrustPolicy with `publicKeyFile: .tamis/keys/local-dev.pub`; then `tamis up {} --prepare` makes that key, and signs and pins the filter with it",
+            self.folder.display()
+        ))
+    }
+
     /// `tamis pin` asks a registry; a folder has pins of its own.
     fn advise(&self, problems: &mut [Problem]) {
         let folder = self.folder.display();
         for problem in problems {
+            if problem.code == "filter.unknown" {
+                problem.help = self.document_of(problem).or(problem.help.take());
+            }
             let Some(filter) = self.unpinned(problem) else { continue };
             let built_in = self.builtins.iter().any(|name| name == filter);
             problem.help = Some(match (built_in, self.signs) {
@@ -222,7 +247,7 @@ fn examine(
     problems: &mut Vec<Problem>,
     notes: &mut Vec<String>,
 ) -> Result<()> {
-    let shared = NodeResources::new(None, Clock::system(), Random::system())?;
+    let shared = user_state::node_resources()?;
     let mut examiner = PlanExaminer::new(&shared, source.clone(), ArtifactStore::new(stores))?;
     for node in nodes {
         for finding in examiner.look(documents, node) {

@@ -1,6 +1,7 @@
 //! `tamis diff`, `tamis delete`, and the versions of a document.
 
 use crate::change::diff::{self, ChangeState, fields};
+use crate::failure::NotFound;
 use crate::get::Kind;
 use crate::names;
 use crate::output::{self, Output};
@@ -32,7 +33,7 @@ pub(crate) struct Delete {
     /// Show the effect, and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Confirm what --dry-run shows: passes the guards against emptied chains and wide changes.
+    /// Confirm what --dry-run shows: passes the guards against emptied chains, lost protection and wide changes.
     #[arg(long)]
     confirm: bool,
     #[command(flatten)]
@@ -81,10 +82,13 @@ fn exists(remote: &Remote, kind: &str, namespace: &str, name: &str) -> Result<()
     let names: Vec<String> =
         of_kind.map(|one| format!("{} -n {}", one.name, one.namespace)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    bail!(
-        "no {kind} {name} is in force in namespace {namespace}{}",
-        names::meant(&format!("{name} -n {namespace}"), &names)
-    )
+    let meant = match names::meant(&format!("{name} -n {namespace}"), &names) {
+        none if none.is_empty() => {
+            format!("; there is no {kind} at all: `tamis get all` lists what is in force")
+        }
+        meant => meant,
+    };
+    Err(NotFound(format!("no {kind} {name} is in force in namespace {namespace}{meant}")).into())
 }
 
 /// Lists the versions of a document.

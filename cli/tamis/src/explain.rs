@@ -2,9 +2,10 @@
 
 mod codes;
 
+use crate::failure::NotFound;
 use crate::names;
 use crate::output::{self, Output};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use codes::{CODES, Code, FAULTS};
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -36,10 +37,8 @@ fn find(code: Option<&str>) -> Result<Vec<Code>> {
     let found = if exact.is_empty() { known().filter(family).copied().collect() } else { exact };
     if found.is_empty() {
         let all: Vec<&str> = known().map(|one| one.code).collect();
-        bail!(
-            "there is no code {code}{}",
-            names::near(code, &all).unwrap_or_else(|| ALL.to_owned())
-        );
+        let way = names::near(code, &all).unwrap_or_else(|| ALL.to_owned());
+        return Err(NotFound(format!("there is no code {code}{way}")).into());
     }
     Ok(found)
 }

@@ -2,6 +2,7 @@
 
 use crate::output::{self, Output};
 use serde_json::json;
+use std::fmt;
 use std::process::ExitCode;
 use tamis_client::ClientError;
 
@@ -9,6 +10,18 @@ use tamis_client::ClientError;
 pub(crate) const REFUSED: u8 = 3;
 /// The requested thing does not exist.
 const NOT_FOUND: u8 = 4;
+
+/// The requested thing does not exist, with the way out in the same line.
+#[derive(Debug)]
+pub(crate) struct NotFound(pub(crate) String);
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotFound {}
 
 /// Prints why a command failed and returns its exit code.
 pub(crate) fn report(output: Output, error: &anyhow::Error) -> ExitCode {
@@ -19,6 +32,9 @@ pub(crate) fn report(output: Output, error: &anyhow::Error) -> ExitCode {
             output::event(output, &json!({ "error": why, "problem": problem }), String::new);
         }
         _ => output::failed(output, &why),
+    }
+    if error.chain().any(|cause| cause.is::<NotFound>()) {
+        return ExitCode::from(NOT_FOUND);
     }
     code(said)
 }

@@ -1,6 +1,7 @@
 //! `tamis get` and `tamis describe`: documents in force.
 
 use crate::output::{self, Output};
+use crate::plaintext_use::plaintext;
 use crate::proxy_identities::identities;
 use crate::remote::RegistryAccess;
 use crate::table::table;
@@ -144,6 +145,8 @@ fn described(found: &ResourceView, now: u64) -> String {
         let named =
             found.programmed.iter().filter_map(|one| Some((&*one.node, one.identity.as_ref()?)));
         text.push_str(&identities(named, now));
+        let clear = found.programmed.iter().map(|one| (&*one.node, one.plaintext.as_slice()));
+        text.push_str(&plaintext(clear, now));
         let mut whys: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for one in found.programmed.iter().filter(|one| !one.message.is_empty()) {
             whys.entry(&one.message).or_default().push(&one.node);
@@ -169,7 +172,7 @@ pub(crate) fn items<T: serde::Serialize>(items: &[T]) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tamis_api::{ConditionView, ProgrammedView, ProxyIdentity};
+    use tamis_api::{ConditionView, PlaintextView, ProgrammedView, ProxyIdentity};
 
     fn summary() -> ResourceSummary {
         ResourceSummary {
@@ -223,6 +226,7 @@ mod tests {
                 expires_ms: 600_000,
                 renewed_ms: None,
             }),
+            plaintext: vec![PlaintextView { port: 80, open: 0, total: 3, used_ms: Some(120_000) }],
         };
         let found = ResourceView {
             summary: summary(),
@@ -238,6 +242,8 @@ mod tests {
              PROXY             PROGRAMMED  REASON\nsidecar:shop/a/0  no          trust.threshold\n\n\
              PROXY             IDENTITY                 EXPIRES  RENEWED\n\
              sidecar:shop/a/0  spiffe://shop.example/a  in 6m    -\n\n\
+             PROXY             PLAIN TEXT AT  OPEN  ALL  LAST USED\n\
+             sidecar:shop/a/0  80             0     3    2m ago\n\n\
              ! retry: trust.threshold: two keys must sign, one did\n    sidecar:shop/a/0\n\n\
              kind: Service\n"
         );

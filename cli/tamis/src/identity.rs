@@ -1,11 +1,12 @@
 //! `tamis identity`: who is who inside the mesh, managed at the registry that is its authority.
 
+use crate::failure::NotFound;
 use crate::get::items;
 use crate::output::{self, Output};
 use crate::private_file;
 use crate::remote::RegistryAccess;
 use crate::when::{dated, now_ms, rfc3339};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Subcommand;
 use serde_json::json;
 use std::path::PathBuf;
@@ -158,9 +159,10 @@ fn show(arguments: &Show, output: Output) -> Result<()> {
     let remote = arguments.at.remote()?;
     let found = remote.ask("reading", async |client| client.identities(Some(&node)).await)?;
     let Some(one) = found.first() else {
-        bail!(
+        return Err(NotFound(format!(
             "{node} has no identity and no token that you may see; `tamis identity list` lists those that have one"
-        );
+        ))
+        .into());
     };
     shown(output, one);
     Ok(())

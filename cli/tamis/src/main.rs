@@ -35,6 +35,7 @@ mod output;
 #[cfg(test)]
 mod pages;
 mod pin;
+mod plaintext_use;
 mod policy;
 mod private_file;
 mod problem_text;

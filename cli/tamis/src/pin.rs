@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
 /// Options that all changes of pins have.
 #[derive(clap::Args)]
 struct PinOptions {
-    /// Confirm what --dry-run shows: passes the guards against emptied chains and wide changes.
+    /// Confirm what --dry-run shows: passes the guards against emptied chains, lost protection and wide changes.
     #[arg(long)]
     confirm: bool,
     #[command(flatten)]

@@ -387,15 +387,15 @@ impl Serve {
     /// The rules of the admin listener cannot be used.
     fn proxy_options(&self) -> Result<ProxyOptions> {
         let limits = ServeLimits::default();
-        let gate = tamis_transport::GateLimits {
+        let intake = tamis_transport::IntakeLimits {
             max_head_bytes: self.max_head_bytes as usize,
             max_fields: self.max_fields as usize,
-            ..limits.gate
+            ..limits.intake
         };
         Ok(ProxyOptions {
             workers: self.workers,
             limits: ServeLimits {
-                gate,
+                intake,
                 max_streams: self.max_streams,
                 max_header_list_bytes: self.max_head_bytes,
                 ..limits
@@ -554,7 +554,7 @@ pub(crate) fn print_reload(reload: &Reload, output: Output) {
 }
 
 fn lines(reload: &Reload) -> Vec<String> {
-    let mut lines: Vec<String> = reload.problems.iter().map(problem_text::render).collect();
+    let mut lines: Vec<String> = reload.problems.iter().map(problem_text::noted).collect();
     let whose = |line: &String| output::plain(&format!("{}: {line}", reload.node)).into_owned();
     lines.extend(reload.notes.iter().map(whose));
     lines.extend(reload.renewed.iter().map(whose));

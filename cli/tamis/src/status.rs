@@ -1,11 +1,12 @@
 //! `tamis status`: the problems of the fleet, and what each proxy runs.
 
+use crate::failure::NotFound;
 use crate::names;
 use crate::output::{self, Output};
 use crate::remote::{RegistryAccess, Remote};
 use crate::watch::{RefreshView, watch};
 use crate::when::dated;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use std::process::ExitCode;
 use tamis_api::{FleetStatus, ProxyStatus, SlotStateView, SlotView};
 
@@ -115,7 +116,9 @@ impl Arguments {
         let wanted = |slot: &SlotView| {
             self.filter.as_ref().is_none_or(|filter| slot.filter == *filter)
                 && (self.state.is_empty() || self.state.iter().any(|state| state.is(slot.state)))
-                && (!self.problems || slot.state != SlotStateView::Serving)
+                && (!self.problems
+                    || slot.state != SlotStateView::Serving
+                    || slot.revoked.is_some())
         };
         let narrow = self.filter.is_some() || !self.state.is_empty();
         for proxy in &mut status.proxies {
@@ -134,7 +137,10 @@ fn is_wrong(proxy: &ProxyStatus) -> bool {
     !proxy.connected
         || proxy.why.is_some()
         || !proxy.problems.is_empty()
-        || proxy.slots.iter().any(|slot| slot.state != SlotStateView::Serving)
+        || proxy
+            .slots
+            .iter()
+            .any(|slot| slot.state != SlotStateView::Serving || slot.revoked.is_some())
 }
 
 fn ask(remote: &Remote, arguments: &Arguments) -> Result<FleetStatus> {
@@ -144,15 +150,39 @@ fn ask(remote: &Remote, arguments: &Arguments) -> Result<FleetStatus> {
         let all = remote.ask("asking", async |client| client.status(None).await)?;
         let mut names: Vec<&str> = all.proxies.iter().map(|one| one.service.as_str()).collect();
         names.dedup();
-        bail!("no proxy belongs to {service}{}", names::meant(service, &names));
+        let meant = meant(service, &names);
+        return Err(NotFound(format!("no proxy belongs to {service}{meant}")).into());
+    }
+    if let Some(filter) = &arguments.filter {
+        let slots = || status.proxies.iter().flat_map(|proxy| &proxy.slots);
+        if slots().all(|slot| slot.filter != *filter) {
+            let names: Vec<&str> = slots().map(|slot| slot.filter.as_str()).collect();
+            let meant = meant(filter, &names);
+            return Err(NotFound(format!("no slot has the filter {filter}{meant}")).into());
+        }
     }
     Ok(arguments.select(status))
+}
+
+/// What was meant by a name, or where to look.
+fn meant(text: &str, names: &[&str]) -> String {
+    match names::meant(text, names) {
+        none if none.is_empty() => {
+            "; there is none: `tamis get all` lists what is in force".to_owned()
+        }
+        meant => meant,
+    }
 }
 
 /// A status without values that change only with time.
 fn key(status: &FleetStatus) -> String {
     let mut still = status.clone();
     still.now_ms = 0;
-    still.proxies.iter_mut().for_each(|proxy| proxy.seen_ms = None);
+    for proxy in &mut still.proxies {
+        proxy.seen_ms = None;
+        for port in &mut proxy.plaintext {
+            (port.open, port.total, port.used_ms) = (port.open.min(1), 0, None);
+        }
+    }
     serde_json::to_string(&still).unwrap_or_default()
 }

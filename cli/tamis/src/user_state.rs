@@ -6,7 +6,9 @@ use std::env;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tamis_ambient::{Clock, Random};
 use tamis_engine::{Cache, CacheFolders, Engine};
+use tamis_node::NodeResources;
 
 /// `$XDG_STATE_HOME/tamis`, or `~/.local/state/tamis` (XDG Base Directory Specification 0.8). It may not
 /// exist yet.
@@ -81,13 +83,22 @@ pub(crate) fn keep_all_compiled(components: &[&[u8]]) {
     }
 }
 
-/// The cache into which [`keep_compiled`] writes, once it has written anything.
-pub(crate) fn kept_code() -> Option<Cache> {
-    code()?;
-    own_code()
+/// What a node of this user's commands has, with that cache where there can be one.
+///
+/// # Errors
+/// The engine cannot run here.
+pub(crate) fn node_resources() -> Result<NodeResources> {
+    let cached = folder().and_then(|state| {
+        let folders = CacheFolders { code: &state.join(CODE), state: &state, also: None };
+        Ok(NodeResources::new(Some(folders), Clock::system(), Random::system())?)
+    });
+    cached.or_else(|error| {
+        tracing::debug!("compiled code is not kept: {error:#}");
+        Ok(NodeResources::new(None, Clock::system(), Random::system())?)
+    })
 }
 
-/// The cache of the code that this user's commands compile.
+/// The cache of the code that this user's commands compile; `None` where there can be none, which costs time and nothing else.
 pub(crate) fn own_code() -> Option<Cache> {
     code_cache(&folder().ok()?).ok()
 }

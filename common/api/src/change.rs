@@ -23,8 +23,8 @@ pub struct ApplyRequest {
     /// Remove every document that is in force but not in `sources`.
     #[serde(default)]
     pub prune: bool,
-    /// The caller has seen the effect and wants it: passes the guards against emptied chains and wide
-    /// changes.
+    /// The caller has seen the effect and wants it: passes the guards against emptied chains, lost protection, wide
+    /// changes, and trust policies that refuse what runs.
     #[serde(default)]
     pub confirm: bool,
 }
@@ -77,7 +77,7 @@ pub struct ApplyResult {
 pub struct Diff {
     /// Slots, by service, then slot.
     pub slots: Vec<SlotDiff>,
-    /// Changes outside slots, by service, in words like `listener https` or `upstream shop/a:80`.
+    /// Changes outside slots, by service, in words like `listener https: clientAddress` or `upstream shop/a:80`.
     pub others: BTreeMap<String, BTreeSet<String>>,
     /// The differences in documents that are in force and change.
     #[serde(default)]
@@ -92,6 +92,9 @@ pub struct Diff {
     pub nodes_removed: Vec<String>,
     /// Chains that have filters and would lose all of them.
     pub emptied: Vec<EmptiedChain>,
+    /// What would guard less, by service, in words like `"shop/pay-jwt" (tamis/jwt) no longer guards listener "https"`.
+    #[serde(default)]
+    pub unguarded: BTreeMap<String, BTreeSet<String>>,
     /// Problems that the change introduces.
     pub problems: Vec<DocumentProblem>,
     /// Number of services that have proxies now.
@@ -144,6 +147,9 @@ pub struct SlotDiff {
     pub slot: String,
     /// Its proxies in which it changes.
     pub nodes: Vec<String>,
+    /// Whether it decides who may pass, before or after: it is in the phase `authn` or `authz`.
+    #[serde(default)]
+    pub guards: bool,
     /// How.
     pub change: SlotChange,
     /// Its content before the change.
@@ -185,4 +191,7 @@ pub struct SlotContents {
     /// The code of the reason why nothing may run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// The reason in a sentence, where the trust policies refuse it; problems say what the documents refuse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }

@@ -42,8 +42,8 @@ pub use rollout::{
     RolloutView, ShadowRules, Wave,
 };
 pub use status::{
-    AssignmentView, FleetStatus, ProxyIdentity, ProxyProblem, ProxyStatus, RunningView,
-    SlotStateView, SlotView,
+    AssignmentView, FleetStatus, PlaintextView, ProxyIdentity, ProxyProblem, ProxyStatus,
+    RunningView, SlotStateView, SlotView,
 };
 pub use tamis_refused::Refused;
 pub use token::{CreatedToken, RotateRequest, TokenRequest, TokenView};

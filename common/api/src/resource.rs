@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DocumentProblem, FieldChange, ProxyIdentity};
+use crate::{DocumentProblem, FieldChange, PlaintextView, ProxyIdentity};
 
 /// Documents in force, by kind, namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -119,4 +119,7 @@ pub struct ProgrammedView {
     /// Its identity inside the mesh, where the document declares the proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<ProxyIdentity>,
+    /// The ports that it serves in plain text too, where the document declares the proxy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plaintext: Vec<PlaintextView>,
 }

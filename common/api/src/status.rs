@@ -47,6 +47,9 @@ pub struct ProxyStatus {
     /// Its identity inside the mesh; `None`: it has not joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<ProxyIdentity>,
+    /// Its ports that are served in plain text too, as it reports them while it is connected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plaintext: Vec<PlaintextView>,
     /// Its slots, by name.
     pub slots: Vec<SlotView>,
 }
@@ -62,6 +65,21 @@ pub struct ProxyIdentity {
     /// When the SVID was renewed last; `None`: not yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewed_ms: Option<u64>,
+}
+
+/// Connections in plain text to a port of a service with `mtls: permissive`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaintextView {
+    /// The port of the service.
+    pub port: u16,
+    /// Open connections.
+    pub open: u64,
+    /// Connections since the proxy started.
+    pub total: u64,
+    /// When one was open last; `None`: none was since the proxy started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_ms: Option<u64>,
 }
 
 /// A problem of a proxy, as it reports it.
@@ -96,6 +114,9 @@ pub struct SlotView {
     /// The whole refusal, unchanged from where it was made; `None` when nothing is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refused>,
+    /// Why what it runs is revoked, and how to end it; `None`: it is not, or it runs nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Refused>,
 }
 
 /// The state of a slot.

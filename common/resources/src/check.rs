@@ -202,7 +202,8 @@ impl Checker<'_> {
         for name in list(schema, "required").unwrap_or_default().iter().filter_map(Json::as_str) {
             if !entries.iter().any(|entry| entry.key == name) {
                 let message = format!("{} lacks `{name}`", of(path));
-                self.problem("field.missing", node.span, message);
+                let form = properties.and_then(|known| known.get(name)).and_then(form);
+                self.problem("field.missing", node.span, message).help = form;
             }
         }
     }
@@ -223,11 +224,20 @@ impl Checker<'_> {
     ) {
         let known: Vec<&str> =
             known.into_iter().flat_map(|map| map.keys()).map(String::as_str).collect();
-        let help = suggestion(&entry.key, &known)
-            .unwrap_or_else(|| format!("the fields here are {}", known.join(", ")));
+        let help = suggestion(&entry.key, &known).unwrap_or_else(|| {
+            let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
+            format!("the fields here are {}", known.join(", "))
+        });
         let message = format!("{} has no field `{}`", of(path), entry.key);
         self.problem("field.unknown", entry.span, message).help = Some(help);
     }
+}
+
+/// How a value of this schema is written, if it has a format of its own.
+fn form(schema: &Json) -> Option<String> {
+    let format = alternatives(schema).iter().find_map(|one| one.get("format"))?.as_str()?;
+    let rule = format::rule(format);
+    rule.starts_with("write ").then(|| rule.to_owned())
 }
 
 /// The most similar known word, as a question.

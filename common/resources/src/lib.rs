@@ -43,6 +43,7 @@ mod node_name;
 mod opens;
 pub mod plan;
 mod problem;
+mod protection;
 pub mod redact;
 mod room;
 mod rules;
@@ -72,6 +73,7 @@ pub use metadata::Metadata;
 pub use narrow::{narrowed, uncovered_names};
 pub use node_name::{NodeName, NodeNameError};
 pub use problem::{Problem, SourcePlace};
+pub use protection::{inbound_guards, lost_protection, unguarded_gateway};
 pub use room::{
     MAX_ENDPOINTS, MAX_FILTERS, MAX_NAMESPACE_ENDPOINTS, MAX_NAMESPACE_FILTERS,
     MAX_NAMESPACE_ROUTES_BYTES, MAX_ROUTES_BYTES, crowded, crowded_plan, namespace_shares,

@@ -69,8 +69,11 @@ fn has_all<T: PartialEq>(now: &[T], before: &[T]) -> bool {
 /// Whether a service differs in more than where its endpoints are, how many there are, and their shares of the traffic.
 fn is_wider(now: &ServiceSpec, before: &ServiceSpec) -> bool {
     let known: Vec<ServiceEndpoint> = before.endpoints.iter().map(unplaced).collect();
-    let without = |spec: &ServiceSpec| ServiceSpec { endpoints: Vec::new(), ..spec.clone() };
-    without(now) != without(before)
+    // Who alone may connect is compared by itself: to take no plain text any more opens nothing.
+    let without =
+        |spec: &ServiceSpec| ServiceSpec { endpoints: Vec::new(), mtls: None, ..spec.clone() };
+    (now.is_permissive() && !before.is_permissive())
+        || without(now) != without(before)
         || !now.endpoints.iter().all(|endpoint| known.contains(&unplaced(endpoint)))
 }
 
@@ -115,6 +118,8 @@ mod tests {
     const SERVICE: &str = "ports: [{ port: 80, protocol: http }, { port: 81, protocol: tcp }], identity: \"spiffe://m/a\", endpoints: [{ \
         address: \"10.0.0.1:80\", sidecar: \"10.0.0.1:15006\", outbound: \"127.0.0.1:15001\", ports: [{ port: 81, address: \
         \"10.0.0.1:81\" }] }]";
+    const PERMISSIVE: &str = "ports: [{ port: 80, protocol: http }], mtls: permissive, identity: \"spiffe://m/a\", \
+        endpoints: [{ address: \"10.0.0.1:80\", sidecar: \"10.0.0.1:15006\" }]";
     const GATEWAY: &str = "listeners: [{ name: a, port: 80, protocol: HTTP }]";
     const OUTSIDE: &str = "hosts: [a.example], ports: [{ port: 443, protocol: tcp }]";
     const PERMITS: &str =
@@ -205,6 +210,11 @@ mod tests {
             ("Service", SERVICE, " sidecar: \"10.0.0.1:15006\",", "", true),
             ("Service", SERVICE, "spiffe://m/a", "spiffe://m/b", true),
             ("Service", SERVICE, "identity:", "upgrades: [x], identity:", true),
+            ("Service", SERVICE, "identity:", "mtls: strict, identity:", false),
+            ("Service", SERVICE, "identity:", "mtls: permissive, identity:", true),
+            ("Service", PERMISSIVE, "", "", false),
+            ("Service", PERMISSIVE, "permissive", "strict", false),
+            ("Service", PERMISSIVE, "mtls: permissive, ", "", false),
             // A guard that guards less; what it decides is its author's.
             ("FilterAttachment", GUARD, ", { kind: Service, name: t }", "", true),
             ("FilterAttachment", GUARD, "name: t", "name: u", true),

@@ -119,6 +119,17 @@ plans! {
         /// Which connections it takes of those that the kernel leads to its socket; `None`: the kernel leads none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub captured: Option<CapturedPlan>,
+        /// It also takes connections in plain text, which are of this port; `None`: TLS alone, if it has any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub plaintext: Option<PlaintextPlan>,
+    }
+    /// A port that is served in plain text too.
+    #[derive(Eq)]
+    pub struct PlaintextPlan {
+        /// `namespace/name` of the service.
+        pub service: String,
+        /// Its port.
+        pub port: u16,
     }
     /// Captured connections of a listener, by the address that the application connected to.
     #[derive(Eq, Default)]
@@ -357,7 +368,7 @@ plans! {
         pub imports: BTreeMap<String, Json>,
         /// Header names, `@attributes`, `*`, `@*`.
         pub reads: Vec<String>,
-        /// Header names, `:path`, `:authority`, `:method`, `:status`, `@attributes`, `*`, `@*`.
+        /// Header names, `:path`, `:authority`, `:method`, `:status`, `:coding`, `@attributes`, `*`, `@*`.
         pub writes: Vec<String>,
         /// What of these holds in requests; `None`: all of them. A release that does not know it takes all for both.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,12 @@
 //! values of fields named as secrets in any notation, credentials in addresses, and text that looks random.
 //! The replacement states the length of the hidden text, so that an empty value differs from a wrong one.
 
+mod name;
+mod text;
+
 use serde_json::{Map, Value};
+
+use name::{ABOUT, is_secret_name, words};
 
 /// Removes the secrets from a value, and returns them: a caller that shows text which may quote one removes
 /// it with [`without`].
@@ -31,34 +36,10 @@ pub fn without(text: &str, secrets: &[String]) -> String {
 
 /// Shorter secrets are not searched for in text.
 const QUOTED_MIN: usize = 6;
-/// Words that name a secret, alone or among others: `clientSecret`, `x-api-token`, `db_password`.
-const SECRET_WORDS: [&str; 14] = [
-    "secret",
-    "secrets",
-    "password",
-    "passwd",
-    "pass",
-    "passphrase",
-    "pwd",
-    "token",
-    "tokens",
-    "credential",
-    "credentials",
-    "authorization",
-    "cookie",
-    "bearer",
-];
-/// Pairs of words that name a secret.
-const SECRET_PAIRS: [(&str, &str); 8] = [
-    ("api", "key"),
-    ("private", "key"),
-    ("secret", "key"),
-    ("shared", "key"),
-    ("signing", "key"),
-    ("access", "key"),
-    ("encryption", "key"),
-    ("hmac", "key"),
-];
+/// Last words of members that name what another member contains …
+const NAMING: [&str; 4] = ["name", "header", "key", "field"];
+/// … and of those that contain it.
+const CONTAINING: [&str; 7] = ["value", "values", "val", "content", "contents", "text", "data"];
 /// Members that say which key it is and what it is for (RFC 7517 §4).
 const LABELS: [&str; 10] =
     ["kty", "use", "key_ops", "alg", "kid", "x5u", "x5c", "x5t", "x5t#S256", "name"];
@@ -66,28 +47,24 @@ const LABELS: [&str; 10] =
 const WITH_PUBLIC: [&str; 3] = ["RSA", "EC", "OKP"];
 /// … and these members; all others of a key are private.
 const PUBLIC: [&str; 5] = ["n", "e", "crv", "x", "y"];
-/// Last words of names that describe where a secret is or how it is used, not the secret itself.
-const ABOUT: [&str; 12] = [
-    "file",
-    "name",
-    "header",
-    "url",
-    "uri",
-    "path",
-    "ref",
-    "reference",
-    "required",
-    "audience",
-    "issuer",
-    "ttl",
-];
-
 fn walk(value: &mut Value, taken: &mut Vec<String>) {
     match value {
         Value::Object(members) => object(members, taken),
-        Value::Array(list) => list.iter_mut().for_each(|one| walk(one, taken)),
+        Value::Array(list) => list.iter_mut().for_each(|one| member(one, taken)),
         Value::String(text) => string(text, taken),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// A member of a list. In a list of pairs, such as `[["authorization", "…"]]`, each names its own value.
+fn member(value: &mut Value, taken: &mut Vec<String>) {
+    if let Value::Array(pair) = value
+        && let [Value::String(name), content] = pair.as_mut_slice()
+        && is_secret_name(name)
+    {
+        hide(content, taken);
+    } else {
+        walk(value, taken);
     }
 }
 
@@ -97,15 +74,17 @@ fn object(members: &mut Map<String, Value>, taken: &mut Vec<String>) {
     let has_public = kind.is_some_and(|kind| WITH_PUBLIC.contains(&kind));
     let is_shown = |name: &str| LABELS.contains(&name) || (has_public && PUBLIC.contains(&name));
     // `{ name: authorization, value: … }`: one member names the secret, another contains it.
-    let named = ["name", "header", "key", "field"]
-        .iter()
-        .any(|member| members.get(*member).and_then(Value::as_str).is_some_and(is_secret_name));
+    let ends_with = |name: &str, last: &[&str]| {
+        words(name).last().is_some_and(|it| last.contains(&it.as_str()))
+    };
+    let named = members.iter().any(|(member, value)| {
+        ends_with(member, &NAMING) && value.as_str().is_some_and(is_secret_name)
+    });
     for (name, value) in members.iter_mut() {
         let private = if is_key {
             !is_shown(name)
         } else {
-            is_secret_name(name)
-                || (named && matches!(name.as_str(), "value" | "values" | "content" | "text"))
+            is_secret_name(name) || (named && ends_with(name, &CONTAINING))
         };
         if private {
             hide(value, taken);
@@ -152,8 +131,8 @@ fn take(text: &mut String, taken: &mut Vec<String>) {
 }
 
 fn string(text: &mut String, taken: &mut Vec<String>) {
-    // The text may be JSON itself, such as a key set.
-    if text.trim_start().starts_with(['{', '['])
+    // The text may be JSON itself, such as a key set, or a string of JSON that contains one.
+    if text.trim_start().starts_with(['{', '[', '"'])
         && let Ok(mut inner) = serde_json::from_str::<Value>(text)
     {
         let before = taken.len();
@@ -163,133 +142,7 @@ fn string(text: &mut String, taken: &mut Vec<String>) {
         }
         return;
     }
-    if is_private_pem(text) || is_token(text) || has_credential(text) || is_random(text) {
-        return take(text, taken);
-    }
-    address(text, taken);
-}
-
-fn is_private_pem(text: &str) -> bool {
-    let begins = text.split("-----BEGIN ").skip(1);
-    begins.into_iter().any(|rest| {
-        let label = rest.split("-----").next().unwrap_or_default();
-        label.contains("PRIVATE") || label.contains("SECRET")
-    })
-}
-
-/// A JSON web token: three or five parts in base64url, the first of which is an object (RFC 7515 §3.1, 7516
-/// §3.1).
-fn is_token(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('.').collect();
-    let code =
-        |part: &&str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    text.starts_with("eyJ") && matches!(parts.len(), 3 | 5) && parts.iter().all(code)
-}
-
-/// `Bearer …`, `Basic …`: a value of `Authorization` (RFC 9110 §11.6.2).
-fn has_credential(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once(' ') else { return false };
-    let known = ["bearer", "basic", "digest", "negotiate", "apikey", "token"];
-    known.iter().any(|one| scheme.eq_ignore_ascii_case(one))
-        && !rest.trim().is_empty()
-        && !rest.trim().contains(' ')
-}
-
-/// Long text without words: upper case, lower case and digits mixed, or long hexadecimal. Digests have a
-/// prefix, by which they are recognised.
-fn is_random(text: &str) -> bool {
-    let (mut seen, mut before, mut turns) = ([0_usize; 3], None, 0_usize);
-    for b in text.bytes() {
-        let kind = match b {
-            b'A'..=b'Z' => 0,
-            b'a'..=b'z' => 1,
-            b'0'..=b'9' => 2,
-            b'-' | b'_' | b'+' | b'/' | b'=' => continue,
-            _ => return false,
-        };
-        let turned = before.replace(kind).is_some_and(|before| before != kind);
-        turns = turns.saturating_add(usize::from(turned));
-        if let Some(count) = seen.get_mut(kind) {
-            *count = count.saturating_add(1);
-        }
-    }
-    let hexadecimal = text.len() >= 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    // Words are runs of one kind of character; in random text two of three characters differ in kind from
-    // the previous one.
-    let mixed = text.len() >= 20
-        && seen.iter().all(|count| *count > 0)
-        && turns.saturating_mul(3) >= text.len();
-    hexadecimal || mixed
-}
-
-/// Credentials in an address: `https://user:password@host`, `?token=…`.
-fn address(text: &mut String, taken: &mut Vec<String>) {
-    let Some((scheme, rest)) = text.split_once("://") else { return };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let mut shown = text.clone();
-    if let Some((user, _)) = authority.rsplit_once('@') {
-        let secret = user.split_once(':').map_or(user, |(_, password)| password).to_owned();
-        if !secret.is_empty() {
-            shown = shown.replacen(
-                &format!("{scheme}://{user}@"),
-                &format!("{scheme}://(redacted)@"),
-                1,
-            );
-            taken.push(secret);
-        }
-    }
-    if let Some((_, query)) = text.split_once('?') {
-        for pair in query.split('#').next().unwrap_or_default().split('&') {
-            let Some((name, value)) = pair.split_once('=') else { continue };
-            let secret =
-                is_secret_name(name) || name.eq_ignore_ascii_case("sig") || is_random(value);
-            if secret && !value.is_empty() {
-                shown = shown.replacen(pair, &format!("{name}=(redacted)"), 1);
-                taken.push(value.to_owned());
-            }
-        }
-    }
-    *text = shown;
-}
-
-/// Whether a name marks a secret.
-fn is_secret_name(name: &str) -> bool {
-    let words = words(name);
-    // `tokenUrl`, `secretName`, `password_file`: the place of a secret, not the secret.
-    if words.len() > 1 && words.last().is_some_and(|last| ABOUT.contains(&last.as_str())) {
-        return false;
-    }
-    let has = |wanted: &str| words.iter().any(|word| word == wanted);
-    let pair = |(one, other): &(&str, &str)| {
-        words
-            .windows(2)
-            .any(|two| matches!(two, [a, b] if a == one && b.trim_end_matches('s') == *other))
-    };
-    let joined = words.concat();
-    SECRET_WORDS.iter().any(|word| has(word))
-        || SECRET_PAIRS.iter().any(pair)
-        || SECRET_PAIRS.iter().any(|(one, other)| joined == format!("{one}{other}"))
-}
-
-/// The words of a name, in lower case: `clientSecret`, `client-secret`, `CLIENT_SECRET` and `X.Client.Secret` have the same
-/// last two.
-fn words(name: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut before = ' ';
-    for one in name.chars() {
-        let begins = one.is_uppercase() && (before.is_lowercase() || before.is_ascii_digit());
-        if !one.is_alphanumeric() || begins {
-            words.push(String::new());
-        }
-        if one.is_alphanumeric()
-            && let Some(word) = words.last_mut()
-        {
-            word.extend(one.to_lowercase());
-        }
-        before = one;
-    }
-    words.retain(|word| !word.is_empty());
-    words
+    if text::is_secret(text) { take(text, taken) } else { text::hide_parts(text, taken) }
 }
 
 #[cfg(test)]
@@ -336,6 +189,32 @@ mod tests {
             json!({ "url": "https://user:s3cret@host.example/path" }),
             json!({ "url": "https://host.example/path?access_token=s3cret&b=c" }),
             json!({ "credentials": { "user": "u", "word": "w" } }),
+            // Among other words, in lists, without a scheme, and with what an address should encode.
+            json!({ "urls": "redis://a:first-pw@h1,redis://b:second-pw@h2" }),
+            json!({ "urls": "redis://a:first,pw@h1 amqp://b:second;pw@h2" }),
+            json!({ "url": "https://svc:SE/CRET@host" }),
+            json!({ "url": "https://only-a-token@host/path" }),
+            json!({ "url": "svc:s3cret@host:5432/db" }),
+            json!({ "url": "/p?access_token=s3cret" }),
+            json!({ "url": "/p?a=b#access_token=s3cret" }),
+            json!({ "url": "https://h/p?key=s3cret&x=y" }),
+            json!({ "line": "Authorization: Bearer s3cret" }),
+            json!({ "lines": "accept: a/b\nx-api-key: s3cret\n" }),
+            json!({ "line": "Digest username=\"u\", response=\"s3cret\"" }),
+            json!({ "line": "send Bearer s3cret with each request" }),
+            json!({ "dsn": "host=db user=u password=s3cret" }),
+            json!({ "dsn": "Server=db;Password='s3cret';User=u" }),
+            json!({ "line": format!("the key is {SECRET}") }),
+            json!({ "pairs": [["authorization", "s3cret"], ["accept", "a/b"]] }),
+            json!({ "header": { "headerName": "authorization", "value": "s3cret" } }),
+            json!({ "header": { "name": "Authorization", "val": "s3cret" } }),
+            json!({ "header": { "field_name": "cookie", "headerValue": "s3cret" } }),
+            json!({ "psk": "s3cret" }),
+            // Keys as text that is no JSON, and as JSON in JSON.
+            json!({ "jwks": "{\"keys\":[{\"kty\":\"oct\",\"k\":\"short\"},]}" }),
+            json!({ "jwks": "keys:\n  - kty: oct\n    k: short\n" }),
+            json!({ "jwks": json!(json!({ "kty": "oct", "k": "short" }).to_string()).to_string() }),
+            json!({ "wrapped": "aGVsbG8gd29y\nbGQgMTIzaGVs\nbG8gd29ybGQx\n" }),
             json!(pem),
         ];
         for row in rows {
@@ -378,6 +257,13 @@ mod tests {
             "backoff": { "base": "25ms" },
             "public": "-----BEGIN PUBLIC KEY-----\nQUJD\n-----END PUBLIC KEY-----\n",
             "filter": "tamis/circuit-breaker",
+            "mail": "mailto:somebody@shop.example",
+            "who": "somebody@shop.example",
+            "package": "https://packages.example:8080/@scope/name?page=2#top",
+            "pair": ["authorization", "cookie"],
+            "sentence": "a bucket of tokens, refilled: ten a second; see https://shop.example/limits",
+            "query": "SELECT name FROM users WHERE id = 1",
+            "lines": "allow: a\ndeny: b\n",
             "digest": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         });
         let mut shown = row.clone();

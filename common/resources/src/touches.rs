@@ -154,6 +154,8 @@ const SERVICE: &[(&str, FieldReferent)] = &[
     ("/ports/*/maxConnections", FieldReferent::Nothing),
     ("/ports/*/proxyProtocol", FieldReferent::Nothing),
     ("/identity", FieldReferent::Identity),
+    // Whom the author's own service serves; that it is more than before is growth, which needs approval.
+    ("/mtls", FieldReferent::Nothing),
     ("/upgrades/*", FieldReferent::Nothing),
     ("/endpoints/*/address", FieldReferent::Socket),
     ("/endpoints/*/weight", FieldReferent::Nothing),

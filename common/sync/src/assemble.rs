@@ -74,6 +74,7 @@ pub fn assemble(parts: &Parts) -> Result<AssembledPlan, PartsError> {
             rules: listener.rules,
             tcp: listener.tcp,
             captured: listener.captured,
+            plaintext: listener.plaintext,
         });
     }
     let services = below(parts, UPSTREAM).map(|(_, part)| read::<ServicePlan>(part).map(Arc::new));

@@ -41,7 +41,8 @@ pub use identity::{JOIN_PATH, JoinFile, MAX_IDENTITY_BYTES, RENEW_PATH, SvidAnsw
 pub use part::{Part, Parts};
 pub use report::{
     CallCounts, ComparisonReport, DifferenceReport, Histogram, IdentityReport, MAX_PROBLEMS,
-    NodeReport, ProblemReport, RefusedReport, RunningReport, SlotReport, SlotStatistics,
+    NodeReport, PlaintextReport, ProblemReport, RefusedReport, RunningReport, SlotReport,
+    SlotStatistics,
 };
 pub use session::Session;
 pub use shape::{Activation, slot_part};

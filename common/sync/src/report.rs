@@ -26,6 +26,23 @@ pub struct NodeReport {
     /// Its identity inside the mesh; `None`: it has not joined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<IdentityReport>,
+    /// Its ports that are served in plain text too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plaintext: Vec<PlaintextReport>,
+}
+
+/// Connections in plain text to a port of the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaintextReport {
+    /// The port of the proxy's service.
+    pub port: u16,
+    /// Open connections.
+    pub open: u64,
+    /// Connections since the proxy started.
+    pub total: u64,
+    /// The last second in which one was open, since the Unix epoch; `None`: none was since the proxy started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<u64>,
 }
 
 /// The identity of a proxy inside the mesh.
@@ -44,6 +61,8 @@ pub struct IdentityReport {
 pub const MAX_PROBLEMS: usize = 20;
 /// Most slots of a report: a proxy has at most so many filters.
 const MAX_SLOTS: usize = 256;
+/// Most ports of a report: a service has at most so many.
+const MAX_PORTS: usize = 16;
 /// Most bytes of the name of a slot: `NAMESPACE/NAME`, and what distinguishes the parts of a document.
 const MAX_SLOT: usize = 600;
 /// Most causes of differences in one shadow, and most examples of each.
@@ -95,6 +114,7 @@ impl NodeReport {
         self.shadows.retain(|one| has_name(&one.slot));
         self.shadows.truncate(MAX_SLOTS);
         self.shadows.iter_mut().for_each(ComparisonReport::cut);
+        self.plaintext.truncate(MAX_PORTS);
         self
     }
 
@@ -367,7 +387,8 @@ mod tests {
         let node = "sidecar:shop/a/0".to_owned();
         let problems = vec![ProblemReport { code: "node".into(), message: "ca.crt".into() }];
         let (slots, shadows, identity) = (vec![], vec![], None);
-        let report = NodeReport { node, slots, statistics, shadows, problems, identity };
+        let plaintext = vec![PlaintextReport { port: 1, open: 0, total: 0, used: None }; 40];
+        let report = NodeReport { node, slots, statistics, shadows, problems, identity, plaintext };
         let line = serde_json::to_string(&crate::MessageFromNode::Report(report.clone())).unwrap();
         let read = serde_json::from_str::<crate::MessageFromNode>(&line).unwrap();
         assert_eq!(read, crate::MessageFromNode::Report(report.clone()));
@@ -389,6 +410,7 @@ mod tests {
         let problem = || ProblemReport { code: "node".into(), message: long() };
         let report = NodeReport {
             identity: None,
+            plaintext: Vec::new(),
             node: "sidecar:shop/a/0".into(),
             slots: (0..40).map(slot).collect(),
             statistics: vec![],
@@ -441,6 +463,7 @@ mod tests {
                 shadows: (0..MAX_SLOTS + 1).map(shadow).collect(),
                 problems: vec![],
                 identity: None,
+                plaintext: Vec::new(),
             };
             let bounded = report.bounded();
             assert_eq!(bounded.slots.len(), wanted, "{what}");

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tamis_resources::plan::{
-    AcmePlan, AddressPlan, CapturedPlan, DnsPlan, FilterPlan, ListenerRulesPlan, TcpPlan, TlsPlan,
-    TrafficDirection,
+    AcmePlan, AddressPlan, CapturedPlan, DnsPlan, FilterPlan, ListenerRulesPlan, PlaintextPlan,
+    TcpPlan, TlsPlan, TrafficDirection,
 };
 
 use crate::part::Part;
@@ -65,6 +65,8 @@ pub(crate) struct ListenerPart {
     pub(crate) tcp: Option<TcpPlan>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) captured: Option<CapturedPlan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) plaintext: Option<PlaintextPlan>,
 }
 
 fn is_default(rules: &ListenerRulesPlan) -> bool {

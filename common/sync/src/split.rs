@@ -117,6 +117,7 @@ fn own(plan: &NodePlan) -> Vec<Part> {
             rules: listener.rules.clone(),
             tcp: listener.tcp.clone(),
             captured: listener.captured.clone(),
+            plaintext: listener.plaintext.clone(),
         };
         parts.extend(part(format!("{LISTENER}{}", listener.name), &cut));
     }

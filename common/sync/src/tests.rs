@@ -16,6 +16,7 @@ fn parts(values: &BTreeMap<u8, u8>) -> Parts {
 fn report() -> NodeReport {
     NodeReport {
         identity: None,
+        plaintext: Vec::new(),
         node: "sidecar:shop/a/0".to_owned(),
         slots: Vec::new(),
         statistics: Vec::new(),

@@ -10,6 +10,17 @@ use crate::connect::{PlainStream, Stream};
 /// The first octet of a connection that begins with TLS: a record of a handshake (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 0x16;
 
+/// What a client sends first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamBeginning {
+    /// A handshake of TLS.
+    Tls,
+    /// Anything else.
+    Plaintext,
+    /// Nothing: it ended its side, or the stream is one of a Unix socket, which is not looked at.
+    Nothing,
+}
+
 impl PlainStream {
     /// The address that the client asked for, as the kernel remembers it (`SO_ORIGINAL_DST`); `None`: the client asked for
     /// the address at which it was accepted, or nobody follows connections.
@@ -31,10 +42,21 @@ impl PlainStream {
     /// # Errors
     /// The connection broke.
     pub async fn begins_with_tls(&self) -> io::Result<bool> {
-        let Self::Tcp(stream) = self else { return Ok(false) };
+        Ok(self.beginning().await? == StreamBeginning::Tls)
+    }
+
+    /// Waits for the first octet, leaves it where it is, and says what it begins. Cancel-safe.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn beginning(&self) -> io::Result<StreamBeginning> {
+        let Self::Tcp(stream) = self else { return Ok(StreamBeginning::Nothing) };
         let mut first = [0];
-        let seen = stream.peek(&mut first).await?;
-        Ok(seen == 1 && first == [HANDSHAKE])
+        Ok(match stream.peek(&mut first).await? {
+            0 => StreamBeginning::Nothing,
+            _ if first == [HANDSHAKE] => StreamBeginning::Tls,
+            _ => StreamBeginning::Plaintext,
+        })
     }
 }
 

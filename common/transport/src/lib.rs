@@ -1,4 +1,4 @@
-//! From socket to connection: listen, accept, TLS handshake, the HTTP/1 gate. The only crate that uses
+//! From socket to connection: listen, accept, TLS handshake, the HTTP/1 intake. The only crate that uses
 //! rustls.
 //!
 //! The crate turns bytes of untrusted peers into requests that have exactly one reading, and connects to
@@ -6,9 +6,9 @@
 //!
 //! The way of a connection: [`listen::bind`] → [`listen::SocketListener::accept`] →
 //! [`proxy_protocol::read_proxy_header`] (when a load balancer writes one) → [`tls::ServerTls::accept`] (when the listener has certificates) → [`serve::serve_connection`], which reads and writes HTTP/1 itself by the
-//! rules of the [`gate`], and the frames of HTTP/2 with the `h2` crate. The way out is [`connect::connect`]: over HTTP/1 with a
+//! rules of the [`intake`], and the frames of HTTP/2 with the `h2` crate. The way out is [`connect::connect`]: over HTTP/1 with a
 //! [`ClientConnection`], which writes a request and judges and reads its response in one pass; the
-//! [`response::ResponseGate`] judges the responses that hyper reads.
+//! [`response::ResponseIntake`] judges the responses that hyper reads.
 //!
 //! ```
 //! use tamis_transport::address::Address;
@@ -46,9 +46,9 @@ pub mod client;
 pub mod connect;
 mod first_read;
 pub mod frames;
-pub mod gate;
 pub mod handover;
 pub mod hosts;
+pub mod intake;
 pub mod listen;
 mod message;
 mod prefixed_stream;
@@ -64,12 +64,13 @@ pub(crate) mod turn;
 mod udp;
 
 pub use address::{Address, AddressError};
+pub use captured::StreamBeginning;
 pub use carry::{CarriedOctets, CarryEnd, carry};
 pub use causes::causes;
 pub use client::{ClientConnection, Http1ClientError, OutgoingRequest, RequestLine, ResponseHead};
 pub use connect::{ConnectError, PlainStream, Stream, connect};
 pub use frames::{IDLE_FRAMES_MAX, MeteredStream};
-pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedRequest};
+pub use intake::{ConnectMethod, IntakeLimits, IntakeReasons, IntakeRefusal, RefusedRequest};
 pub use listen::{
     BoundListener, ListenError, SocketListener, bind, bind_private, is_own_user, spread,
 };
@@ -77,7 +78,7 @@ pub use message::spare::give_back;
 pub use prefixed_stream::PrefixedStream;
 pub use proxy_protocol::{ProxyHeaderError, ProxyHeaderVersion, proxy_header, read_proxy_header};
 pub use quic::{ChooseListener, QuicConnection, QuicEndpoint, QuicHandshake, QuicListener};
-pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
+pub use response::{Expectation, ResponseControl, ResponseIntake, ResponseLimits, ResponseRefusal};
 pub use serve::{
     ConnectProtocol, ConnectionInfo, Http3Error, InterimSender, ListenerStage, PendingTunnel,
     RequestBody, RequestBodyError, ServeError, ServeLimits, ServerTunnel, Shutdown, TunnelError,

@@ -1,4 +1,4 @@
-//! The gate between the socket of a server that filters call and hyper's HTTP/1 client; the rules that it checks are those of
+//! The intake between the socket of a server that filters call and hyper's HTTP/1 client; the rules that it checks are those of
 //! [`crate::client`], which reads the responses of upstreams.
 //!
 //! It finds the ends of heads and bodies itself and passes to hyper only bytes it has checked: a response
@@ -31,7 +31,7 @@ use tokio::time::{Instant, Sleep};
 
 use self::head::{Framing, HeadEnd};
 pub use self::refusal::ResponseRefusal;
-use crate::gate::{Body, GateRefusal};
+use crate::intake::{Body, IntakeRefusal};
 use crate::turn::ConnectionTurn;
 
 /// The budget of a response in addition to its content.
@@ -73,7 +73,7 @@ impl Expectation {
     }
 }
 
-/// Announces requests to a [`ResponseGate`] that hyper owns.
+/// Announces requests to a [`ResponseIntake`] that hyper owns.
 #[derive(Debug, Clone, Default)]
 pub struct ResponseControl(Arc<AtomicU8>);
 
@@ -111,7 +111,7 @@ enum State {
 /// Invariants: `pending` holds bytes that were read and not passed on, of which the first `cleared` are
 /// checked; while it is not empty nothing further is read. After `refused` nothing is passed on.
 #[derive(Debug)]
-pub struct ResponseGate<IO> {
+pub struct ResponseIntake<IO> {
     io: IO,
     limits: ResponseLimits,
     control: ResponseControl,
@@ -143,8 +143,8 @@ struct WriteFailure {
 /// How long a failed write waits for a reader that reads nothing.
 const HELD_MAX: Duration = Duration::from_secs(60);
 
-impl<IO> ResponseGate<IO> {
-    /// Puts a gate before `io`.
+impl<IO> ResponseIntake<IO> {
+    /// Puts an intake before `io`.
     pub fn new(io: IO, limits: ResponseLimits) -> Self {
         Self {
             io,
@@ -164,7 +164,7 @@ impl<IO> ResponseGate<IO> {
         }
     }
 
-    /// The handle that outlives the gate's move into hyper.
+    /// The handle that outlives the intake's move into hyper.
     #[must_use]
     pub fn control(&self) -> ResponseControl {
         self.control.clone()
@@ -200,7 +200,7 @@ impl<IO> ResponseGate<IO> {
             State::Head(scanned) => self.step_head(scanned, bytes),
             State::Body(body) => {
                 let stepped = body.step(bytes).map_err(|refusal| match refusal {
-                    GateRefusal::Chunk | GateRefusal::LineEnd => ResponseRefusal::Chunk,
+                    IntakeRefusal::Chunk | IntakeRefusal::LineEnd => ResponseRefusal::Chunk,
                     _ => ResponseRefusal::Trailer,
                 })?;
                 let Some((taken, next)) = stepped else { return Ok(None) };
@@ -334,7 +334,7 @@ impl<IO> ResponseGate<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> ResponseGate<IO> {
+impl<IO: AsyncRead + Unpin> ResponseIntake<IO> {
     /// Reads once into `out`, and checks the bytes; ready when something is passed on or nothing more will
     /// come.
     fn poll_judged(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -389,7 +389,7 @@ impl<IO: AsyncRead + Unpin> ResponseGate<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for ResponseGate<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for ResponseIntake<IO> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -419,7 +419,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for ResponseGate<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for ResponseGate<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for ResponseIntake<IO> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

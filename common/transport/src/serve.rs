@@ -37,7 +37,7 @@ pub use self::tunnel::ServerTunnel;
 use crate::address::Address;
 use crate::first_read::poll_first_read;
 use crate::frames::IDLE_FRAMES_MAX;
-use crate::gate::{GateLimits, RefusedRequest};
+use crate::intake::{IntakeLimits, RefusedRequest};
 use crate::streams::{PlainBody, ServedBody};
 use crate::tls::PeerIdentity;
 
@@ -58,7 +58,7 @@ pub struct ConnectionInfo {
 #[derive(Debug, Clone)]
 pub struct ServeLimits {
     /// Bounds on HTTP/1.
-    pub gate: GateLimits,
+    pub intake: IntakeLimits,
     /// Concurrent requests on an HTTP/2 connection; 128.
     pub max_streams: u32,
     /// Longest header list after expansion in bytes; 64 KiB.
@@ -80,7 +80,7 @@ pub struct ServeLimits {
 impl Default for ServeLimits {
     fn default() -> Self {
         Self {
-            gate: GateLimits::default(),
+            intake: IntakeLimits::default(),
             max_streams: 128,
             max_header_list_bytes: 64 * 1024,
             ping_interval: Duration::from_secs(30),
@@ -136,7 +136,7 @@ pub enum ServeError {
 /// With ALPN the negotiated protocol is used; without, HTTP/2 by prior knowledge is recognised by its
 /// preface. The handler runs on the current thread and need not be `Send`; it is dropped when its peer resets the stream.
 /// On HTTP/1 a peer may end its side after the last request and still gets its response if that begins soon
-/// ([`GateLimits::left_timeout`]); after that it counts as gone, and the handler is dropped too.
+/// ([`IntakeLimits::left_timeout`]); after that it counts as gone, and the handler is dropped too.
 ///
 /// A client on HTTP/1.1 or HTTP/2 gets `100 Continue` once the handler reads a body that waits for it, and other interim
 /// responses through [`RequestBody::interim`].
@@ -145,7 +145,7 @@ pub enum ServeError {
 /// its largest state.
 ///
 /// # Errors
-/// [`ServeError`] when the connection did not end normally. A refusal by the gate is normal.
+/// [`ServeError`] when the connection did not end normally. A refusal by the intake is normal.
 pub async fn serve_connection<IO, H, B>(
     io: IO,
     info: Rc<ConnectionInfo>,
@@ -165,7 +165,7 @@ where
     serve_recording_refusals(io, info, limits, handler, |_refused| None, shutdown).await
 }
 
-/// The same, and `refused` learns of the request that the gate refused before the handler saw it. There is at most one: the
+/// The same, and `refused` learns of the request that the intake refused before the handler saw it. There is at most one: the
 /// connection ends with it. What it gives is sent as `x-request-id`.
 ///
 /// # Errors
@@ -192,14 +192,14 @@ where
         // The preface of a protocol that was agreed on is waited for no longer than that of one that was not.
         Some(true) | None => tokio::select! {
             biased;
-            protocol = sniff(&mut io, &mut seen, &limits.gate) => protocol?,
+            protocol = sniff(&mut io, &mut seen, &limits.intake) => protocol?,
             () = reached(&mut shutdown, ListenerStage::End) => return Ok(()),
         },
     };
     match (protocol, negotiated) {
         (Protocol::Nothing, _) => Ok(()),
         (Protocol::Http1, None | Some(false)) => {
-            http1::serve((io, seen), &info, limits.gate.clone(), handler, refused, shutdown).await
+            http1::serve((io, seen), &info, limits.intake.clone(), handler, refused, shutdown).await
         }
         (Protocol::Http2, _) => {
             Box::pin(http2::serve((io, seen), info, limits, handler, shutdown)).await
@@ -221,7 +221,7 @@ enum Protocol {
 async fn sniff<IO: AsyncRead + Unpin>(
     io: &mut IO,
     seen: &mut BytesMut,
-    limits: &GateLimits,
+    limits: &IntakeLimits,
 ) -> Result<Protocol, ServeError> {
     let mut patience = limits.idle_timeout;
     loop {

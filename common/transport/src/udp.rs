@@ -123,6 +123,14 @@ impl UdpPeer {
         tokio::net::UdpSocket::from_std(socket).map(Self)
     }
 
+    /// The address from which it sends.
+    ///
+    /// # Errors
+    /// The operating system's error.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
     /// Waits until a datagram may be there. Cancel-safe.
     ///
     /// # Errors

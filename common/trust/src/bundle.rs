@@ -18,12 +18,6 @@ pub(crate) const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 pub(crate) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 pub(crate) const PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
 
-/// The bundles of a `.sigstore.json` file: one per line, empty lines skipped.
-#[must_use]
-pub fn bundle_lines(file: &[u8]) -> Vec<&[u8]> {
-    file.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect()
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct BundleDocument {
@@ -205,11 +199,5 @@ mod tests {
     fn the_encoding_is_the_one_of_the_dsse_protocol() {
         let encoded = pre_authentication_encoding("http://example.com/HelloWorld", b"hello world");
         assert_eq!(encoded, b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
-    }
-
-    #[test]
-    fn a_file_holds_one_bundle_a_line() {
-        assert_eq!(bundle_lines(b"{1}\n\n{2}\r\n  \n{3}"), [&b"{1}"[..], b"{2}\r", b"{3}"]);
-        assert!(bundle_lines(b"\n").is_empty());
     }
 }

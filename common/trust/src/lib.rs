@@ -59,6 +59,7 @@ mod digest;
 mod error;
 mod json;
 mod keys;
+mod lines;
 mod manifest;
 mod name;
 mod pem;
@@ -74,11 +75,12 @@ pub use assign::{
     PLACE_BYTES, VersionFloors, epoch, first_version, sign_assignment, verify_assignment,
     version_words,
 };
-pub use bundle::{MAX_BUNDLE_BYTES, MAX_BUNDLES, bundle_lines, is_about, is_by, signed_by};
+pub use bundle::{MAX_BUNDLE_BYTES, MAX_BUNDLES, is_about, is_by, signed_by};
 pub use canonical::config_digest;
 pub use digest::Digest;
 pub use error::TrustError;
 pub use keys::{KeyId, PrivateKey, PublicKey};
+pub use lines::bundle_lines;
 pub use manifest::{BuildInput, MAX_MANIFEST_BYTES, Manifest, TITLE, VERSION, build};
 pub use name::{Name, Version};
 pub use policy::{NamePattern, SignaturePolicy, TrustedKey};
@@ -86,4 +88,6 @@ pub use refused::{Refused, code};
 pub use revoke::Revocation;
 pub use sign::sign;
 pub use time::Timestamp;
-pub use verify::{SignerName, VerificationRequest, VerifiedFilter, verify, verify_manifest};
+pub use verify::{
+    SignerName, VerificationRequest, VerifiedFilter, verify, verify_manifest, verify_parsed,
+};

@@ -21,7 +21,8 @@ pub(crate) const MAX_KEYS: usize = 64;
 /// A checked trust policy.
 ///
 /// Invariants: at least one pattern and one key; names and keys are each distinct, so that the threshold
-/// counts people; 1 ≤ threshold ≤ number of keys.
+/// counts people; 1 ≤ threshold ≤ number of keys. One with a fault breaks some of them, and accepts nothing
+/// ([`SignaturePolicy::read_or_nobody`]).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Document")]
 pub struct SignaturePolicy {
@@ -36,6 +37,8 @@ pub struct SignaturePolicy {
     narrows: bool,
     /// It withdraws something that cannot be read.
     unread: bool,
+    /// Why it trusts nobody, in words; `None`: its keys count.
+    fault: Option<String>,
 }
 
 /// A key a policy trusts.
@@ -126,6 +129,7 @@ impl TryFrom<Document> for SignaturePolicy {
             staleness_bound: document.staleness_bound.map(|span| span.0),
             narrows: document.narrows,
             unread: false,
+            fault: None,
         })
     }
 }
@@ -139,12 +143,31 @@ impl SignaturePolicy {
             Ok(policy) => return (policy, None),
             Err(error) => error,
         };
+        if let Some(policy) = Self::read_above_its_keys(document) {
+            return (policy, Some(error));
+        }
         let name = document.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
         let patterns = document.get("namespaces").cloned().unwrap_or_default();
         let patterns: Vec<String> = serde_json::from_value(patterns).unwrap_or_default();
         let narrows = document.get("narrows") == Some(&serde_json::Value::Bool(true));
-        let nobody = Self { narrows, ..Self::trusting_nobody(name, &patterns) };
+        let fault = Some(fault(document, &error));
+        let nobody = Self { narrows, fault, ..Self::trusting_nobody(name, &patterns) };
         (Withdrawals::of(document).of_policy(nobody), Some(error))
+    }
+
+    /// A policy whose only fault is that more keys must sign than it has: nothing satisfies it, and a refusal counts its keys
+    /// as they are.
+    fn read_above_its_keys(document: &serde_json::Value) -> Option<Self> {
+        let threshold = document.get("threshold").and_then(serde_json::Value::as_u64)?;
+        let threshold = usize::try_from(threshold).unwrap_or(usize::MAX);
+        let keys = document.get("keys").and_then(serde_json::Value::as_array)?.len();
+        if threshold <= keys {
+            return None;
+        }
+        let mut reachable = document.clone();
+        *reachable.get_mut("threshold")? = keys.into();
+        let policy = Self::from_json(reachable.to_string().as_bytes()).ok()?;
+        Some(Self { threshold, ..policy })
     }
 
     /// A policy that trusts no key for these filters. It replaces an invalid policy: if that were simply
@@ -168,8 +191,21 @@ impl SignaturePolicy {
             staleness_bound: None,
             narrows: false,
             unread: false,
+            fault: None,
         }
     }
+}
+
+/// Why a policy that cannot be read trusts nobody.
+fn fault(document: &serde_json::Value, error: &TrustError) -> String {
+    let keys = document.get("keys").and_then(serde_json::Value::as_array);
+    if keys.is_some_and(Vec::is_empty) {
+        return "it has no key that counts".to_owned();
+    }
+    // A refusal names the policy itself.
+    let name = document.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let (text, named) = (error.to_string(), format!("trust policy {name:?}: "));
+    text.rsplit_once(&named).map_or(text.as_str(), |(_, reason)| reason).to_owned()
 }
 
 /// Of two entries for one key the stricter one applies.
@@ -307,6 +343,12 @@ impl SignaturePolicy {
     #[must_use]
     pub fn narrows(&self) -> bool {
         self.narrows
+    }
+
+    /// Why it trusts nobody although it is in force, in words; `None`: its keys count.
+    #[must_use]
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 
     /// Whether it withdraws something that cannot be read, so that nothing that it speaks of is known not to be.

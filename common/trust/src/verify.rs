@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bundle::{Envelope, MAX_BUNDLES, PREDICATE_TYPE, STATEMENT_TYPE, Statement, hint};
@@ -44,6 +45,8 @@ pub struct VerificationRequest<'a> {
 /// The verified facts about a filter that may run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedFilter {
+    /// The manifest, parsed.
+    pub manifest: Arc<Manifest>,
     /// The manifest's digest.
     pub digest: Digest,
     /// The filter's name.
@@ -101,8 +104,28 @@ pub fn verify(
     request: &VerificationRequest<'_>,
     component: &[u8],
 ) -> Result<VerifiedFilter, Refused> {
-    let (manifest, verified) = check(request)?;
-    manifest.check(component).map_err(|error| Refused {
+    with_component(request, check(request, None)?, component)
+}
+
+/// The same for a caller that parsed the manifest before: one of another digest is set aside, and that of the request is
+/// parsed.
+///
+/// # Errors
+/// Those of [`verify`].
+pub fn verify_parsed(
+    request: &VerificationRequest<'_>,
+    parsed: &Arc<Manifest>,
+    component: &[u8],
+) -> Result<VerifiedFilter, Refused> {
+    with_component(request, check(request, Some(parsed))?, component)
+}
+
+fn with_component(
+    request: &VerificationRequest<'_>,
+    verified: VerifiedFilter,
+    component: &[u8],
+) -> Result<VerifiedFilter, Refused> {
+    verified.manifest.check(component).map_err(|error| Refused {
         code: code::ALTERED.into(),
         rule: format!("the component must be the one the manifest names ({error})"),
         set_by: format!("the manifest {}", request.pinned),
@@ -118,26 +141,32 @@ pub fn verify(
 /// # Errors
 /// [`Refused`], always with the rule, who set it and the way out.
 pub fn verify_manifest(request: &VerificationRequest<'_>) -> Result<VerifiedFilter, Refused> {
-    check(request).map(|(_, verified)| verified)
+    check(request, None)
 }
 
-fn check(request: &VerificationRequest<'_>) -> Result<(Manifest, VerifiedFilter), Refused> {
-    let manifest = pinned_manifest(request)?;
+fn check(
+    request: &VerificationRequest<'_>,
+    parsed: Option<&Arc<Manifest>>,
+) -> Result<VerifiedFilter, Refused> {
+    let manifest = pinned_manifest(request, parsed)?;
     let policy = policy_for(&manifest, request.policies)?;
     withdrawn(&manifest, request.policies)?;
     fresh(&manifest, request)?;
     let signers = signers(&manifest, policy, request)?;
     narrowed(&manifest, request)?;
-    let verified = VerifiedFilter {
+    Ok(VerifiedFilter {
         digest: manifest.digest(),
         name: manifest.name().clone(),
         version: manifest.version().clone(),
         signers,
-    };
-    Ok((manifest, verified))
+        manifest,
+    })
 }
 
-fn pinned_manifest(request: &VerificationRequest<'_>) -> Result<Manifest, Refused> {
+fn pinned_manifest(
+    request: &VerificationRequest<'_>,
+    parsed: Option<&Arc<Manifest>>,
+) -> Result<Arc<Manifest>, Refused> {
     let actual = Digest::of(request.manifest);
     if actual != *request.pinned {
         return Err(Refused {
@@ -150,12 +179,15 @@ fn pinned_manifest(request: &VerificationRequest<'_>) -> Result<Manifest, Refuse
             remedy: "fetch the manifest again, or pin the other digest after review".to_owned(),
         });
     }
-    let manifest = Manifest::parse(request.manifest).map_err(|error| Refused {
-        code: code::FORMAT.into(),
-        rule: format!("the manifest must be one of a Wasm component ({error})"),
-        set_by: FORMAT_SETTER.to_owned(),
-        remedy: "build and sign the artifact again with `tamis filter sign`".to_owned(),
-    })?;
+    let manifest = match parsed.filter(|parsed| parsed.digest() == actual) {
+        Some(parsed) => Arc::clone(parsed),
+        None => Arc::new(Manifest::parse(request.manifest).map_err(|error| Refused {
+            code: code::FORMAT.into(),
+            rule: format!("the manifest must be one of a Wasm component ({error})"),
+            set_by: FORMAT_SETTER.to_owned(),
+            remedy: "build and sign the artifact again with `tamis filter sign`".to_owned(),
+        })?),
+    };
     match request.name {
         Some(name) if name != manifest.name().as_str() => Err(Refused {
             code: code::WRONG_NAME.into(),
@@ -240,6 +272,9 @@ fn signers(
     request: &VerificationRequest<'_>,
 ) -> Result<Vec<SignerName>, Refused> {
     let bundles = request.bundles;
+    if let Some(fault) = policy.fault() {
+        return Err(trusts_nobody(manifest, policy, fault));
+    }
     let revoked = Revocations::of(manifest, request.policies);
     let remedy = || who_may_sign(manifest, policy, &revoked, request.now);
     if bundles.is_empty() {
@@ -273,6 +308,19 @@ fn signers(
         return Ok(signers.into_iter().collect());
     }
     Err(too_few(manifest, policy, &signers, &misses, remedy()))
+}
+
+/// The refusal of everything that a policy with a fault decides on: whatever signed it, the policy is what must change.
+fn trusts_nobody(manifest: &Manifest, policy: &SignaturePolicy, fault: &str) -> Refused {
+    Refused {
+        code: code::UNKNOWN_KEY.into(),
+        rule: format!(
+            "the trust policy about {} has a fault and trusts nobody until it is corrected: {fault}",
+            manifest.name()
+        ),
+        set_by: set_by(policy),
+        remedy: "correct the policy".to_owned(),
+    }
 }
 
 /// The bundles to examine: those that name a trusted key, and at most [`MAX_BUNDLES`] of the others.
@@ -324,15 +372,14 @@ fn who_may_sign(
         );
     }
     let (keys, key) = match names.as_slice() {
-        [only] => (format!("the key {only}"), format!("--key {only}.key")),
-        names => {
-            let all = names.join(", ");
-            (format!("{wanted} of the keys {all}"), vec!["--key KEY.key"; wanted].join(" "))
-        }
+        [only] => (format!("the key {only}"), *only),
+        names => (format!("{wanted} of the keys {}", names.join(", ")), "KEY"),
     };
+    let flags = |folder: &str| vec![format!("--key {folder}{key}.key"); wanted].join(" ");
+    let (key, kept) = (flags(""), flags(".tamis/keys/"));
     let (name, version) = (manifest.name(), manifest.version());
     format!(
-        "sign it with {keys}: `tamis filter sign COMPONENT --name {name} --version {version} {key} --store STORE --pin LOCK`; or, if you trust another key, add its `.pub` file to `spec.keys` of the policy"
+        "sign it with {keys}: `tamis filter sign COMPONENT --name {name} --version {version} {key} --store STORE --pin LOCK`, in a folder of `tamis up` with `{kept} --store .tamis/store --pin .tamis/filters.lock.yaml`; or, if you trust another key, add its `.pub` file to `spec.keys` of the policy"
     )
 }
 
@@ -361,8 +408,9 @@ fn too_few(
     if !good.is_empty() {
         let names: Vec<&str> = good.iter().map(|name| name.0.as_str()).collect();
         let (name, version) = (manifest.name(), manifest.version());
+        let counts = if names.len() == 1 { "counts" } else { "count" };
         let mut rule = format!(
-            "{name} {version} must be signed by {wanted}, and is by {} ({})",
+            "{name} {version} must be signed by {wanted}, but only {} {counts} ({})",
             names.len(),
             names.join(", ")
         );
@@ -375,8 +423,10 @@ fn too_few(
     let code = telling.unwrap_or(code::FORMAT);
     let set_by = if code == code::FORMAT { FORMAT_SETTER.to_owned() } else { set_by(policy) };
     let (name, version) = (manifest.name(), manifest.version());
-    let rule =
-        format!("{name} {version} must be signed by {wanted}, and is by none: {}", why.join("; "));
+    let rule = format!(
+        "{name} {version} must be signed by {wanted} of the policy, but no signature counts: {}",
+        why.join("; ")
+    );
     Refused { code: code.into(), rule, set_by, remedy }
 }
 
@@ -430,10 +480,9 @@ fn key_of<'a>(
                 code::BAD_SIGNATURE,
                 format!("the signature that names key {:?} does not verify", key.name),
             ),
-            None => BundleFault::new(
-                code::UNKNOWN_KEY,
-                format!("the policy does not name the key {hint}"),
-            ),
+            None => {
+                BundleFault::new(code::UNKNOWN_KEY, format!("the key {hint} is not in the policy"))
+            }
         }
     })
 }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tamis_sdk::View;
+use tamis_sdk::credentials::{SchemeCredentials, behind_scheme};
 
 use crate::CREDENTIALS;
 
@@ -35,25 +36,13 @@ pub fn find(seen: View<'_>) -> PresentedCredentials {
     if fields.next().is_some() {
         return PresentedCredentials::Many;
     }
-    let start = field.iter().position(is_token_octet).unwrap_or(field.len());
-    let (before, named) = field.split_at_checked(start).unwrap_or((field, &[]));
-    let end = named.iter().position(|octet| !is_token_octet(octet)).unwrap_or(named.len());
-    let (scheme, rest) = named.split_at_checked(end).unwrap_or((named, &[]));
-    if !scheme.eq_ignore_ascii_case(b"basic") {
-        return PresentedCredentials::None;
-    }
-    // Servers that split a field at any blank read credentials where RFC 9110 §11.4 gives none: those are of this scheme too.
-    match rest {
-        [b' ', rest @ ..] if before.is_empty() => {
-            decoded(rest.trim_ascii()).unwrap_or(PresentedCredentials::Malformed)
+    match behind_scheme(b"basic", field) {
+        SchemeCredentials::OtherScheme => PresentedCredentials::None,
+        SchemeCredentials::Found(encoded) => {
+            decoded(encoded).unwrap_or(PresentedCredentials::Malformed)
         }
-        _ => PresentedCredentials::Malformed,
+        SchemeCredentials::Ambiguous => PresentedCredentials::Malformed,
     }
-}
-
-/// Whether an octet may stand in a token (RFC 9110 §5.6.2), such as the name of a scheme.
-fn is_token_octet(octet: &u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(octet)
 }
 
 /// `None` for what is not `user:password` in Base64, or has a control character in it.

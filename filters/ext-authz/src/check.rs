@@ -3,7 +3,8 @@
 use tamis_sdk::http_client::{Incoming, Outgoing};
 use tamis_sdk::{Edit, Field, Reply, View, reply};
 
-use crate::config::{ADDRESS, ExtAuthzRules};
+use crate::config::{ADDRESS, CheckProtocol, ExtAuthzRules};
+use crate::grpc::{self, GrpcAnswer};
 
 /// Sends requests: the host's client, or a value in tests.
 pub trait CheckService {
@@ -23,6 +24,8 @@ pub enum CheckOutcome {
     Refused(Reply),
     /// The service was not asked: an application may read another value of this field than the service.
     Ambiguous(String),
+    /// The service was not asked: this field is no text, and a message of gRPC has only text.
+    Unreadable(String),
     /// The service gave no answer; why, and the reply for the client, which does not say it.
     Unavailable(String, Reply),
 }
@@ -62,6 +65,18 @@ pub fn check(rules: &ExtAuthzRules, seen: View<'_>, ask: &impl CheckService) -> 
     };
     if let Some(name) = ambiguous(rules, seen) {
         return CheckOutcome::Ambiguous(name.to_owned());
+    }
+    if rules.protocol == CheckProtocol::Grpc {
+        let question = match grpc::question(rules, seen) {
+            Ok(question) => question,
+            Err(name) => return CheckOutcome::Unreadable(name),
+        };
+        let answer = ask.send(&question).and_then(|answer| grpc::answer(rules, &answer));
+        return match answer {
+            Ok(GrpcAnswer::Passes(edits)) => CheckOutcome::Passes(edits),
+            Ok(GrpcAnswer::Denied(reply)) => CheckOutcome::Refused(reply),
+            Err(why) => unavailable(why),
+        };
     }
     let answer = match ask.send(&question(rules, seen)) {
         Ok(answer) => answer,

@@ -5,13 +5,19 @@ use tamis_sdk::{ConfigError, GatewayDuration, Interest};
 
 /// The address of the peer.
 pub const ADDRESS: &str = "@source.address";
+/// The identity of the peer's certificate.
+pub const IDENTITY: &str = "@peer.spiffe-id";
+/// The server name of the handshake.
+pub const SERVER_NAME: &str = "@tls.sni";
 
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ExtAuthzSettings {
-    /// Address of the service; the path of the request is appended.
-    pub url: String,
+    /// Address of a service of HTTP; the path of the request is appended.
+    pub url: Option<String>,
+    /// Address of a service of gRPC.
+    pub grpc: Option<String>,
     /// Time for a check. Default 200ms.
     #[serde(default = "usual_timeout")]
     pub timeout: GatewayDuration,
@@ -21,6 +27,9 @@ pub struct ExtAuthzSettings {
     /// Headers of an answer that lets a request pass, for the upstream.
     #[serde(default)]
     pub upstream_headers: Vec<String>,
+    /// Headers of the request that an answer over gRPC may remove.
+    #[serde(default)]
+    pub remove_headers: Vec<String>,
     /// Headers of an answer that refuses, for the client. Default `content-type`, `location`,
     /// `www-authenticate`.
     #[serde(default = "usual_client")]
@@ -39,9 +48,20 @@ fn usual_client() -> Vec<String> {
     ["content-type", "location", "www-authenticate"].map(str::to_owned).to_vec()
 }
 
+/// How the service is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckProtocol {
+    /// Envoy's check over HTTP.
+    Http,
+    /// Envoy's check over gRPC.
+    Grpc,
+}
+
 /// The configuration, checked; names are in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtAuthzRules {
+    /// How the service is asked.
+    pub protocol: CheckProtocol,
     /// Without a `/` at its end.
     pub url: String,
     /// Of a check, in milliseconds.
@@ -50,6 +70,8 @@ pub struct ExtAuthzRules {
     pub ask: Vec<String>,
     /// Passed to the upstream.
     pub pass: Vec<String>,
+    /// Removed from the request if the service says so.
+    pub remove: Vec<String>,
     /// Shown to the client.
     pub tell: Vec<String>,
 }
@@ -70,12 +92,7 @@ impl ExtAuthzRules {
     /// All errors, each with its JSON pointer and the way out.
     pub fn check(settings: &ExtAuthzSettings) -> Result<Self, Vec<ConfigError>> {
         let mut errors = Vec::new();
-        if !is_address(&settings.url) {
-            errors.push(ConfigError::at(
-                "/url",
-                "write https://HOST[:PORT][/PATH], without a query; http: is for a service of the mesh (NAME.NAMESPACE.mesh), or needs `clearText` in the Grant",
-            ));
-        }
+        let (protocol, url) = address(settings, &mut errors);
         let timeout_ms = settings.timeout.millis();
         if !(1..=MAX_TIMEOUT_MS).contains(&timeout_ms) {
             errors.push(ConfigError::at(
@@ -85,20 +102,29 @@ impl ExtAuthzRules {
         }
         let ask = names("/requestHeaders", &settings.request_headers, &mut errors);
         let pass = names("/upstreamHeaders", &settings.upstream_headers, &mut errors);
+        let remove = names("/removeHeaders", &settings.remove_headers, &mut errors);
+        if protocol == CheckProtocol::Http && !remove.is_empty() {
+            let why = "an answer over HTTP removes nothing else than `upstreamHeaders`: remove this list, or write `grpc`";
+            errors.push(ConfigError::at("/removeHeaders", why));
+        }
         let tell = names("/clientHeaders", &settings.client_headers, &mut errors);
         if !errors.is_empty() {
             return Err(errors);
         }
-        let url = settings.url.trim_end_matches('/').to_owned();
-        Ok(Self { url, timeout_ms, ask, pass, tell })
+        Ok(Self { protocol, url, timeout_ms, ask, pass, remove, tell })
     }
 
     /// Reads the fields that the service receives, and writes those that it returns for the upstream.
     #[must_use]
     pub fn interest(&self) -> Interest {
         let facts = [":method", ":path", ":authority", ":scheme", ADDRESS];
-        Interest::reading(facts.into_iter().chain(self.ask.iter().map(String::as_str)))
-            .writing(self.pass.iter().map(String::as_str))
+        let more: &[&str] = match self.protocol {
+            CheckProtocol::Http => &[],
+            CheckProtocol::Grpc => &[IDENTITY, SERVER_NAME],
+        };
+        let asked = self.ask.iter().map(String::as_str);
+        Interest::reading(facts.into_iter().chain(more.iter().copied()).chain(asked))
+            .writing(self.pass.iter().chain(&self.remove).map(String::as_str))
     }
 }
 
@@ -146,6 +172,44 @@ fn names(at: &str, written: &[String], errors: &mut Vec<ConfigError>) -> Vec<Str
         errors.push(ConfigError::at(format!("{at}/{index}"), why));
     }
     checked
+}
+
+/// How the service is asked, and where.
+fn address(settings: &ExtAuthzSettings, errors: &mut Vec<ConfigError>) -> (CheckProtocol, String) {
+    let bare = |url: &str| url.trim_end_matches('/').to_owned();
+    match (&settings.url, &settings.grpc) {
+        (Some(url), None) => {
+            if !is_address(url) {
+                errors.push(ConfigError::at(
+                    "/url",
+                    "write https://HOST[:PORT][/PATH], without a query; http: is for a service of the mesh (NAME.NAMESPACE.mesh), or needs `clearText` in the Grant",
+                ));
+            }
+            (CheckProtocol::Http, bare(url))
+        }
+        (None, Some(url)) => {
+            let url = bare(url);
+            let has_path = url.split_once("://").is_none_or(|(_, rest)| rest.contains('/'));
+            if has_path || !is_address(&url) {
+                errors.push(ConfigError::at(
+                    "/grpc",
+                    "write http://NAME.NAMESPACE.mesh[:PORT], a service of the mesh with `protocol: grpc`, without a path",
+                ));
+            }
+            (CheckProtocol::Grpc, url)
+        }
+        (Some(_), Some(_)) => {
+            errors.push(ConfigError::at(
+                "/grpc",
+                "a check has one service: write `url` or `grpc`, not both",
+            ));
+            (CheckProtocol::Grpc, String::new())
+        }
+        (None, None) => {
+            errors.push(ConfigError::at("", "name the service: `url` for HTTP, or `grpc`"));
+            (CheckProtocol::Http, String::new())
+        }
+    }
 }
 
 fn is_address(url: &str) -> bool {

@@ -1,7 +1,7 @@
-//! The built-in `ext-authz` policy: asks a service whether a request may pass, with the HTTP check of Envoy's
-//! `ext_authz` filter.
+//! The built-in `ext-authz` policy: asks a service whether a request may pass, with the check of Envoy's
+//! `ext_authz` filter, over HTTP or gRPC ([`grpc`]).
 //!
-//! The check has the method and the path of the request and the headers that are configured, and no body. A
+//! The check over HTTP has the method and the path of the request and the headers that are configured, and no body. A
 //! status of 2xx lets the request pass; any other below 500 is the answer for the client; everything else,
 //! silence included, refuses ([`check`]). It never fails open.
 
@@ -12,6 +12,8 @@ use tamis_sdk::{ConfigError, Filter, Interest, Request, View, http_client, log, 
 
 pub mod check;
 pub mod config;
+pub mod grpc;
+mod messages;
 
 use check::{CheckOutcome, CheckService};
 use config::{ExtAuthzRules, ExtAuthzSettings};
@@ -63,6 +65,10 @@ impl Request for ExtAuthz {
             CheckOutcome::Ambiguous(name) => {
                 let text = format!("the request has more than one {name}\n");
                 request::Decision::answer(reply(400).text(text)).because("ext-authz.ambiguous")
+            }
+            CheckOutcome::Unreadable(name) => {
+                let text = format!("the {name} of the request is no text\n");
+                request::Decision::answer(reply(400).text(text)).because("ext-authz.unreadable")
             }
             CheckOutcome::Unavailable(why, reply) => {
                 log::write(log::Level::Warn, &format!("the check failed: {why}"));

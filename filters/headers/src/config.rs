@@ -1,6 +1,7 @@
 //! What the operator writes, and the rules that it becomes.
 
 use serde::Deserialize;
+use tamis_sdk::credentials::is_token;
 use tamis_sdk::{ConfigError, Interest, Responses};
 
 use crate::template::Template;
@@ -223,7 +224,7 @@ impl ChangeChecks<'_> {
             change.name() == lower
                 && !(again == DuplicateRule::Added && matches!(change, HeaderChange::Add(..)))
         });
-        let why = if !is_token(&lower) {
+        let why = if !is_name(&lower) {
             "this is not the name of a header: letters, digits and `-`, at most 256"
         } else if is_host_field(&lower) {
             "the host owns this field: it frames the message or states who is asking, and no filter writes it; choose another name"
@@ -237,10 +238,8 @@ impl ChangeChecks<'_> {
     }
 }
 
-/// RFC 9110 §5.6.2.
-fn is_token(name: &str) -> bool {
-    let token = |octet: u8| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&octet);
-    !name.is_empty() && name.len() <= MAX_NAME_OCTETS && name.bytes().all(token)
+fn is_name(name: &str) -> bool {
+    name.len() <= MAX_NAME_OCTETS && is_token(name.as_bytes())
 }
 
 /// Names that differ in characters other than letters and digits are one name for servers that turn names

@@ -1,5 +1,7 @@
 //! What an operator may name: addresses that are fetched, headers that claims become.
 
+use tamis_sdk::credentials::is_token;
+
 /// Such headers, in the spelling of letters, digits and `-`.
 const RESERVED: [&str; 12] = [
     "connection",
@@ -30,8 +32,7 @@ pub fn is_reserved(name: &str) -> bool {
 /// Whether this is the name of a header (a token of RFC 9110 §5.6.2).
 #[must_use]
 pub fn is_header_name(name: &str) -> bool {
-    let token = |octet: u8| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&octet);
-    !name.is_empty() && name.bytes().all(token)
+    is_token(name.as_bytes())
 }
 
 /// Whether nobody on the network path reads or alters what is fetched from an address: `https:`, or `http:` to this machine

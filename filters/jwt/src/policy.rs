@@ -5,6 +5,7 @@ use tamis_jose::host::{SharedStore, Verify};
 use tamis_jose::json::unique_object;
 use tamis_jose::jws::Token;
 use tamis_jose::keyring::{Keyring, KeyringChange};
+use tamis_sdk::credentials::{SchemeCredentials, behind_scheme, is_token_octet};
 use tamis_sdk::{ConfigError, Edit, View, reply, request};
 
 use crate::cache::TokenCache;
@@ -149,38 +150,20 @@ fn find_token<'a>(rules: &JwtRules, seen: View<'a>) -> Result<Option<&'a [u8]>, 
     }
     let prefix = rules.token_prefix.as_bytes();
     if let Some(scheme) = prefix.strip_suffix(b" ").filter(|it| it.iter().all(is_token_octet)) {
-        return behind_scheme(scheme, field);
+        return match behind_scheme(scheme, field) {
+            SchemeCredentials::OtherScheme => Ok(None),
+            SchemeCredentials::Found(token) => Ok(Some(token)),
+            SchemeCredentials::Ambiguous => {
+                let form = "one space stands between the scheme and the token";
+                Err(JwtRefusal::Token(TokenFault::Malformed(form)))
+            }
+        };
     }
     let Some((start, rest)) = field.split_at_checked(prefix.len()) else { return Ok(None) };
     if !start.eq_ignore_ascii_case(prefix) {
         return Ok(None);
     }
     Ok(Some(rest.trim_ascii()))
-}
-
-/// The token behind a scheme (RFC 9110 §11.4). Servers that split a field at any blank read more credentials than the RFC
-/// gives: what one of them may take for this scheme is no other scheme, and holds no token.
-fn behind_scheme<'a>(scheme: &[u8], field: &'a [u8]) -> Result<Option<&'a [u8]>, JwtRefusal> {
-    let start = field.iter().position(is_token_octet).unwrap_or(field.len());
-    let (before, named) = field.split_at_checked(start).unwrap_or((field, &[]));
-    let end = named.iter().position(|octet| !is_token_octet(octet)).unwrap_or(named.len());
-    let (named, rest) = named.split_at_checked(end).unwrap_or((named, &[]));
-    if !named.eq_ignore_ascii_case(scheme) {
-        return Ok(None);
-    }
-    match rest {
-        // RFC 6750 §2.1 allows more than one space after the scheme.
-        [b' ', rest @ ..] if before.is_empty() => Ok(Some(rest.trim_ascii())),
-        _ => {
-            let form = "one space stands between the scheme and the token";
-            Err(JwtRefusal::Token(TokenFault::Malformed(form)))
-        }
-    }
-}
-
-/// Whether an octet may stand in a token (RFC 9110 §5.6.2), such as the name of a scheme.
-fn is_token_octet(octet: &u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(octet)
 }
 
 fn edits(rules: &JwtRules, accepted: &AcceptedClaims, seen: View<'_>) -> Vec<Edit> {

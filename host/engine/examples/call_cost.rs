@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use tamis_engine::{
-    Engine, Filter, FilterOptions, FilterState, Grant, Hook, Instance, Isolation, OnFailure,
+    Admission, Engine, Filter, FilterOptions, FilterState, Hook, Instance, Isolation, OnFailure,
 };
 use tamis_exchange::{Attributes, Exchange, Scheme, View};
 use tamis_observe::Metrics;
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             digest: String::new(),
             version: String::new(),
             config_json: config,
-            grant: Grant::everything(),
+            admission: Admission::everything(),
             state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
             fetch: None,
             failure: OnFailure::Closed,
@@ -101,6 +101,7 @@ fn view(filter: &Filter) -> View {
         response_headers: http::HeaderMap::new(),
         attributes,
         bounds: tamis_exchange::HeadBounds::default(),
+        coding: None,
     };
     let mut view = View::default();
     view.fill_request(filter.reads(), &exchange);

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 use tamis_engine::{
-    Engine, Filter, FilterOptions, FilterState, Grant, Instance, Isolation, OnFailure,
+    Admission, Engine, Filter, FilterOptions, FilterState, Grant, Instance, Isolation, OnFailure,
 };
 use tamis_exchange::{Attributes, Exchange, ExchangeEnding, HeadSide, Outcome, Scheme, View};
 use tamis_observe::Metrics;
@@ -109,13 +109,14 @@ impl LoadedInstances {
         grant.limits.body_bytes = 8 << 20;
         grant.limits.memory_bytes = 64 << 20;
         grant.limits.time_us = 5_000_000;
+        let admission = Admission::of_grant("bench/costs", compiled.inspection(), grant)?;
         let make = || {
             let options = FilterOptions {
                 name: "bench/costs".into(),
                 digest: String::new(),
                 version: String::new(),
                 config_json: config.to_owned(),
-                grant: grant.clone(),
+                admission: admission.clone(),
                 state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
                 fetch: None,
                 failure: OnFailure::Closed,
@@ -225,6 +226,7 @@ fn view(filter: &Filter, side: HeadSide) -> View {
         response_headers: headers,
         attributes,
         bounds: tamis_exchange::HeadBounds::default(),
+        coding: None,
     };
     let mut view = View::default();
     match side {

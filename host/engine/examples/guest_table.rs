@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tamis_engine::{
-    CompiledComponent, Engine, Filter, FilterOptions, FilterState, Grant, Isolation, OnFailure,
+    Admission, CompiledComponent, Engine, Filter, FilterOptions, FilterState, Grant, Isolation,
+    OnFailure,
 };
 use tamis_exchange::{Attributes, Exchange, Scheme, View};
 use tamis_observe::Metrics;
@@ -174,14 +175,16 @@ fn filter(
     state: &Arc<FilterState>,
 ) -> Result<Filter, Box<dyn Error>> {
     let config = table.config.as_ref().ok_or("the table has no configuration")?;
+    let (name, inspection) = ("guests/header-policy", compiled.inspection());
+    let grant = table.grant.clone().unwrap_or_else(Grant::everything);
     Ok(Filter::new(
         compiled,
         FilterOptions {
-            name: "guests/header-policy".into(),
+            name: name.into(),
             digest: String::new(),
             version: String::new(),
             config_json: config.to_string(),
-            grant: table.grant.clone().unwrap_or_else(Grant::everything),
+            admission: Admission::of_grant(name, inspection, grant)?,
             state: Arc::clone(state),
             fetch: None,
             failure: OnFailure::Closed,
@@ -207,6 +210,7 @@ fn view(filter: &Filter) -> View {
         response_headers: http::HeaderMap::new(),
         attributes: Attributes::default(),
         bounds: tamis_exchange::HeadBounds::default(),
+        coding: None,
     };
     let mut view = View::default();
     view.fill_request(filter.reads(), &exchange);

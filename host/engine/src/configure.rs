@@ -107,7 +107,7 @@ impl Plan {
         let Some(name) = names.iter().find(upper) else { return Ok(()) };
         let name = printable(name, LACK_OCTETS);
         let rule = format!(
-            "`{act}` has `{name}`, and names of headers are in lower case there: write `{}`, also in its Grant",
+            "`{act}` has `{name}`, but header names are written in lower case there: write `{}`",
             name.to_ascii_lowercase()
         );
         Err(EngineError::Interest { filter: self.name(), rule })

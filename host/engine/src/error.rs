@@ -48,7 +48,9 @@ pub enum EngineError {
     #[error(transparent)]
     World(#[from] Box<crate::WorldMismatch>),
     /// The interest that `configure` returned is invalid.
-    #[error("filter `{filter}` declares an invalid interest: {rule}")]
+    #[error(
+        "`configure` of `{filter}` returns an invalid `interest` (what it reads and writes): {rule}"
+    )]
     Interest {
         /// Name of the filter.
         filter: String,
@@ -91,7 +93,7 @@ pub enum EngineError {
         cause: String,
     },
     /// A call during configuration or the self-test failed.
-    #[error("`{filter}` failed its self-test in `{act}`: {}", fault.in_self_test())]
+    #[error("`{filter}` failed its self-test (a call of each hook before it serves) in `{act}`: {}", fault.in_self_test())]
     SelfTest {
         /// Name of the filter.
         filter: String,
@@ -192,9 +194,10 @@ fn last_output(output: Option<&str>) -> String {
 fn list(errors: &[(String, String)]) -> String {
     let lines: Vec<_> = errors
         .iter()
-        .map(|(pointer, message)| {
-            let pointer = if pointer.is_empty() { "/" } else { pointer };
-            format!("{pointer}: {message}")
+        .map(|(pointer, message)| match pointer.as_str() {
+            // The whole configuration.
+            "" => message.clone(),
+            pointer => format!("{pointer}: {message}"),
         })
         .collect();
     lines.join("; ")
@@ -292,7 +295,7 @@ impl CallFault {
             Self::BadAnswer(rule) => format!("broke the contract: {rule}").into(),
             Self::BreakerOpen => "failed too often and is not called for now".into(),
             Self::Remaking => "has no instance: the last one failed and the next one is not ready yet".into(),
-            Self::Lost => "lost the instance that saw the beginning of the body, which failed in another call: the rest would pass unseen".into(),
+            Self::Lost => "cannot judge the rest of the body: the instance that read its beginning failed in another exchange (its access record says why), and a new one has not read it".into(),
             Self::Instantiate(why) => format!("could not be instantiated: {why}").into(),
             Self::NoHook(hook) => format!("does not export `{}`", hook.as_str()).into(),
             Self::ViewTruncated => "declares fields that are larger than a view may be".into(),
@@ -327,7 +330,7 @@ fn time(us: u64) -> String {
 }
 
 /// A size in the largest unit that leaves no rest.
-fn size(octets: u64) -> String {
+pub(crate) fn size(octets: u64) -> String {
     const UNITS: [(u64, &str); 2] = [(1024 * 1024, "MiB"), (1024, "KiB")];
     let fits = |unit: u64| octets.checked_div(unit).filter(|_| octets.is_multiple_of(unit));
     let count = UNITS.into_iter().find_map(|(unit, name)| Some((fits(unit)?, name)));

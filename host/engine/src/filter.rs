@@ -1,6 +1,5 @@
 //! A component with its configuration and grant, checked and ready to serve.
 
-use crate::deadline;
 use crate::engine::CompiledComponent;
 use crate::error::{MAX_CAUSE, printable};
 use crate::fetch::HttpFetch;
@@ -10,12 +9,10 @@ use crate::maker::InstanceSupply;
 use crate::plan::{Interest, Plan};
 use crate::running::RunningInstance;
 use crate::{
-    BodyMode, CallFault, Contract, EngineError, FilterState, Grant, Hook, Responses,
-    check_ceilings, check_imports, check_scopes, selftest,
+    Admission, BodyMode, CallFault, Contract, EngineError, FilterState, Hook, Responses, selftest,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
 use tamis_exchange::{ReadableFields, WritableFields};
 use tamis_resources::plan::{Isolation, OnFailure};
 
@@ -29,8 +26,8 @@ pub struct FilterOptions {
     pub version: String,
     /// Passed to `validate` and `configure`.
     pub config_json: String,
-    /// What it may do.
-    pub grant: Grant,
+    /// What it may do, checked.
+    pub admission: Admission,
     /// State that outlives the filter.
     pub state: Arc<FilterState>,
     /// Sends its requests; without it `http-client` answers `denied`.
@@ -62,9 +59,6 @@ impl WeakFilter {
     }
 }
 
-/// Processor time for making instances of one filter ahead.
-const PREPARE: Duration = Duration::from_secs(2);
-
 /// Calls of one filter that may wait for answers at once, in all workers together: a sixteenth of the stacks there are,
 /// so that no filter whose answers do not come keeps others from asking.
 pub const MAX_WAITING: usize = 64;
@@ -85,7 +79,7 @@ impl Drop for QueuePlace {
 }
 
 impl Filter {
-    /// Checks the grant, validates the configuration with trapping imports, configures an instance, reads
+    /// Validates the configuration with trapping imports, configures an instance, reads
     /// its declaration and calls each hook once with sample values against throw-away state. Lasts
     /// milliseconds.
     ///
@@ -97,15 +91,16 @@ impl Filter {
             digest,
             version,
             config_json,
-            grant,
+            admission: Admission { grant, component },
             state,
             fetch,
             failure,
             isolation,
         } = options;
-        check_imports(&name, &compiled.inspection, &grant)?;
-        check_ceilings(&name, &grant)?;
-        check_scopes(&name, &grant)?;
+        if component.is_some_and(|checked| checked != *compiled.inspection) {
+            let cause = "its grant was checked for another component".to_owned();
+            return Err(EngineError::Instantiate { filter: name, cause });
+        }
         let buckets = OnceLock::new();
         let settings = Arc::new(Settings { name, digest, version, grant, fetch, buckets });
         let start = |cause: wasmtime::Error| EngineError::Instantiate {
@@ -174,35 +169,23 @@ impl Filter {
     /// made here is tried again when it is needed; so are those of a filter whose instances take so long that
     /// other filters would wait for them.
     pub fn prepare(&self, count: usize) {
-        let (plan, began) = (self.plan(), deadline::used());
-        for _ in 0..count {
-            if deadline::used().saturating_sub(began) > PREPARE {
-                return;
-            }
-            match RunningInstance::configured(plan, &plan.direct, &plan.state) {
-                Ok(running) => self.supply.put(running),
-                Err(error) => {
-                    plan.state.breaker.failed();
-                    tracing::warn!(target: "tamis::filter", filter = self.name(), "{error}");
-                    return;
-                }
-            }
-        }
+        self.supply.prepare(count);
     }
 
-    /// Counts an answer that breaks the contract as a fault, and logs it.
-    pub fn broke(&self, hook: Hook, rule: String) -> CallFault {
-        self.failed(hook, CallFault::BadAnswer(rule))
+    /// Counts an answer that breaks the contract as a fault, and logs it; `exchange` is 0 outside of exchanges.
+    pub fn broke(&self, hook: Hook, exchange: u64, rule: String) -> CallFault {
+        self.failed(hook, exchange, CallFault::BadAnswer(rule))
     }
 
     /// Counts a fault, reports it to the breaker and logs it.
-    pub(crate) fn failed(&self, hook: Hook, fault: CallFault) -> CallFault {
+    pub(crate) fn failed(&self, hook: Hook, exchange: u64, fault: CallFault) -> CallFault {
         let plan = self.plan();
         plan.state.count_fault(hook);
         plan.state.breaker.failed();
         if !plan.state.is_shadow() {
             tracing::warn!(target: "tamis::filter", filter = plan.settings.name,
-                digest = plan.settings.digest, hook = hook.as_str(), %fault, "a call of a filter failed");
+                digest = plan.settings.digest, attachment = &*plan.state.attachment, exchange,
+                hook = hook.as_str(), %fault, "a call of a filter failed");
         }
         fault
     }

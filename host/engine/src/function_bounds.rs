@@ -1,7 +1,11 @@
-//! What functions of a component may cost the compiler. Its time and memory grow with the blocks of a function times its locals,
-//! so half a megabyte of code could take gigabytes and minutes, in the proxy and wherever a pair is checked.
+//! What functions of a component may cost the compiler. Its time and memory grow with the blocks of a function times its locals, and
+//! with the values that each block, branch and call takes along, so half a megabyte of code could take gigabytes and minutes, in the
+//! proxy and wherever a pair is checked.
 
-use wasmparser::{FunctionBody, Operator, Parser, Payload};
+use wasmparser::{
+    FuncValidator, FuncValidatorAllocations, FunctionBody, Operator, OperatorsReader, Parser,
+    ValidPayload, Validator, ValidatorResources, WasmFeatures,
+};
 
 /// Bytes of a function. The largest of a Python runtime, which writes its relocations, has 427 KB.
 const BYTES_MAX: usize = 512 * 1024;
@@ -14,57 +18,119 @@ const CALLS_MAX: usize = 16 * 1024;
 const PRODUCT_MAX: u64 = 2 * 1024 * 1024;
 /// The same, of all functions of a component together. The most in those runtimes are 7.2 million.
 const PRODUCTS_MAX: u64 = 32 * 1024 * 1024;
+/// Values on the stack of a function, counted again at each block, branch and call: these take along as many as they like of them.
+/// The most in those runtimes are 17,582.
+const VALUES_MAX: u64 = 64 * 1024;
+/// The same, of all functions of a component together. The most in those runtimes are 0.7 million.
+const ALL_VALUES_MAX: u64 = 2 * 1024 * 1024;
+/// Parameters and results of a call that cost no more than others.
+const REGISTERS: u64 = 16;
+/// Each further one costs the compiler as much as so many values.
+const MOVE_WEIGHT: u64 = 8;
 
 /// What one function has.
 #[derive(Debug, Default, Clone, Copy)]
 struct FunctionCost {
     bytes: usize,
     calls: usize,
+    /// Its parameters among them.
     locals: u64,
     blocks: u64,
+    values: u64,
 }
 
 impl FunctionCost {
-    fn of(body: &FunctionBody<'_>) -> wasmparser::Result<Self> {
+    /// Validates a function and counts what it has.
+    fn of(
+        function: &mut FuncValidator<ValidatorResources>,
+        body: &FunctionBody<'_>,
+    ) -> wasmparser::Result<Self> {
         let mut cost = Self { bytes: body.range().len(), ..Self::default() };
-        for group in body.get_locals_reader()? {
-            cost.locals = cost.locals.saturating_add(group?.0.into());
+        let mut reader = body.get_binary_reader();
+        function.read_locals(&mut reader)?;
+        cost.locals = function.len_locals().into();
+        let mut operators = OperatorsReader::new(reader);
+        while !operators.eof() {
+            let (operator, offset) = operators.read_with_offset()?;
+            let before = function.operand_stack_height();
+            function.op(offset, &operator)?;
+            let height = before.max(function.operand_stack_height());
+            cost.add(&operator, height);
+            cost.values = cost.values.saturating_add(beyond_registers(&operator, function));
         }
-        for operator in body.get_operators_reader()? {
-            let (blocks, calls) = match operator? {
-                Operator::Block { .. }
-                | Operator::Loop { .. }
-                | Operator::If { .. }
-                | Operator::Else
-                | Operator::BrIf { .. } => (1, 0),
-                Operator::BrTable { targets } => (targets.len().saturating_add(1).into(), 0),
-                Operator::Call { .. } | Operator::CallIndirect { .. } => (0, 1),
-                _ => (0, 0),
-            };
-            cost.blocks = cost.blocks.saturating_add(blocks);
-            cost.calls = cost.calls.saturating_add(calls);
-        }
+        operators.finish()?;
         Ok(cost)
     }
 
-    /// How the time and memory of the compiler grow with it.
+    /// Adds an operator at which the stack has that many values.
+    fn add(&mut self, operator: &Operator<'_>, height: u32) {
+        let (blocks, calls) = match operator {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::Else
+            | Operator::BrIf { .. }
+            | Operator::BrOnNull { .. }
+            | Operator::BrOnNonNull { .. }
+            | Operator::TryTable { .. } => (1, 0),
+            Operator::BrTable { targets } => (u64::from(targets.len()).saturating_add(1), 0),
+            call if is_call(call) => (0, 1),
+            Operator::Br { .. } | Operator::Return | Operator::End | Operator::Throw { .. } => {
+                (0, 0)
+            }
+            _ => return,
+        };
+        self.blocks = self.blocks.saturating_add(blocks);
+        self.calls = self.calls.saturating_add(calls);
+        let values = u64::from(height).saturating_mul(blocks.max(1));
+        self.values = self.values.saturating_add(values);
+    }
+
+    /// How the time and memory of the compiler grow with its blocks.
     fn product(&self) -> u64 {
         self.locals.saturating_add(1).saturating_mul(self.blocks.saturating_add(1))
     }
 
     /// The bound that it exceeds.
     fn excess(&self) -> Option<String> {
-        let Self { bytes, calls, locals, blocks } = self;
+        let Self { bytes, calls, locals, blocks, values } = self;
         if *bytes > BYTES_MAX {
             return Some(format!("{bytes} bytes; at most {BYTES_MAX}"));
         }
         if *calls > CALLS_MAX {
             return Some(format!("{calls} calls; at most {CALLS_MAX}"));
         }
+        if *values > VALUES_MAX {
+            return Some(format!(
+                "{values} values on its stack, counted at each block, branch and call; at most {VALUES_MAX}"
+            ));
+        }
         (self.product() > PRODUCT_MAX).then(|| {
             format!("{locals} locals and {blocks} blocks; at most {PRODUCT_MAX}, multiplied")
         })
     }
+}
+
+/// What a call costs in addition, counted in values: it moves each one through memory where registers are not enough.
+fn beyond_registers(operator: &Operator<'_>, function: &FuncValidator<ValidatorResources>) -> u64 {
+    if !is_call(operator) {
+        return 0;
+    }
+    let (parameters, results) = operator.operator_arity(function).unwrap_or_default();
+    let moved = u64::from(parameters).saturating_add(results.into());
+    moved.saturating_sub(REGISTERS).saturating_mul(MOVE_WEIGHT)
+}
+
+fn is_call(operator: &Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::Call { .. }
+            | Operator::CallIndirect { .. }
+            | Operator::CallRef { .. }
+            | Operator::ReturnCall { .. }
+            | Operator::ReturnCallIndirect { .. }
+            | Operator::ReturnCallRef { .. }
+    )
 }
 
 /// What all functions have.
@@ -73,6 +139,7 @@ struct AllFunctions {
     number: usize,
     bytes: usize,
     products: u64,
+    values: u64,
 }
 
 impl AllFunctions {
@@ -84,6 +151,7 @@ impl AllFunctions {
         self.number = self.number.saturating_add(1);
         self.bytes = self.bytes.saturating_add(one.bytes);
         self.products = self.products.saturating_add(one.product());
+        self.values = self.values.saturating_add(one.values);
         let number = self.number;
         let excess = if let Some(excess) = one.excess() {
             format!("function {number} of its code has {excess}")
@@ -92,6 +160,10 @@ impl AllFunctions {
         } else if self.products > PRODUCTS_MAX {
             format!(
                 "the locals of its functions times their blocks come to more than {PRODUCTS_MAX}"
+            )
+        } else if self.values > ALL_VALUES_MAX {
+            format!(
+                "its functions have more than {ALL_VALUES_MAX} values on their stacks, counted at each block, branch and call"
             )
         } else {
             return Ok(());
@@ -102,16 +174,24 @@ impl AllFunctions {
     }
 }
 
-/// Checks every function of a component that was validated, those of modules that are never instantiated among them: all are
+/// Validates a component and counts what every function of it has, those of modules that are never instantiated among them: all are
 /// compiled.
 ///
 /// # Errors
-/// The bound that one exceeds, or all of them together.
-pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
+/// Why it is not valid, or the bound that one function exceeds, or all of them together.
+pub(crate) fn check(bytes: &[u8], features: WasmFeatures) -> Result<(), String> {
     let mut all = AllFunctions::default();
-    for payload in Parser::new(0).parse_all(bytes) {
-        if let Payload::CodeSectionEntry(body) = payload.map_err(|error| error.to_string())? {
-            let cost = FunctionCost::of(&body).map_err(|error| error.to_string())?;
+    let mut validator = Validator::new_with_features(features);
+    let mut parser = Parser::new(0);
+    parser.set_features(features);
+    let mut room = FuncValidatorAllocations::default();
+    for payload in parser.parse_all(bytes) {
+        let payload = payload.map_err(|error| error.to_string())?;
+        let valid = validator.payload(&payload).map_err(|error| error.to_string())?;
+        if let ValidPayload::Func(function, body) = valid {
+            let mut function = function.into_validator(room);
+            let cost = FunctionCost::of(&mut function, &body).map_err(|error| error.to_string())?;
+            room = function.into_allocations();
             all.add(&cost)?;
         }
     }
@@ -177,12 +257,81 @@ mod tests {
             ("as many as may be", 16, 1_999, LOOP, 1_047, None),
             ("long ones", 68, 0, NOTHING, 500_000, Some("its functions have more than")),
         ] {
-            let checked = check(&module(functions, locals, &unit.repeat(times)));
+            let checked =
+                check(&module(functions, locals, &unit.repeat(times)), WasmFeatures::WASM3);
             match (checked, refused) {
                 (Ok(()), None) => {}
                 (Err(rule), Some(part)) => assert!(rule.contains(part), "{what}: {rule}"),
                 (checked, _) => panic!("{what}: {checked:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_blocks_branches_and_calls_take_along_is_counted() {
+        /// A function of that type whose code is `unit`, so many times, with so many values on the stack.
+        fn module(signature: &str, held: usize, unit: &str, times: usize) -> Vec<u8> {
+            let values = "i32 ".repeat(1_000);
+            let text = format!(
+                "(module (type $many (func (param {values}) (result {values}))) (type $give (func (result {values}))) (type $none (func))
+                   (table 1 funcref)
+                   (func $callee (type $many) unreachable)
+                   (func (type {signature}) {} {} unreachable))",
+                "(i32.const 0)".repeat(held),
+                unit.repeat(times)
+            );
+            wat::parse_str(text).unwrap()
+        }
+        for (what, signature, held, unit, few, many, says) in [
+            ("parameters of blocks", "$none", 1_000, "(block (type $many))", 20, 70, "values"),
+            (
+                "loops and branches",
+                "$none",
+                1_000,
+                "(loop (type $many) (br_if 0 (i32.const 0)))",
+                15,
+                70,
+                "values",
+            ),
+            (
+                "sides of an if",
+                "$none",
+                1_000,
+                "(if (type $many) (i32.const 0) (then) (else))",
+                15,
+                70,
+                "values",
+            ),
+            (
+                "results that nobody gets to",
+                "$none",
+                0,
+                "(block (block (type $give) unreachable) br 0)",
+                25,
+                40,
+                "values",
+            ),
+            ("parameters and results of calls", "$none", 1_000, "(call $callee)", 3, 5, "values"),
+            (
+                "of indirect ones",
+                "$none",
+                1_000,
+                "(call_indirect (type $many) (i32.const 0))",
+                3,
+                5,
+                "values",
+            ),
+            ("values below", "$none", 1_000, "(block)", 25, 70, "values"),
+            ("branches to the end", "$none", 1_000, "(br_if 0 (i32.const 0))", 60, 70, "values"),
+            ("parameters of the function", "$many", 0, "(block)", 2_000, 2_200, "1000 locals"),
+        ] {
+            let of = |times| {
+                let bytes = module(signature, held, unit, times);
+                check(&bytes, WasmFeatures::WASM3)
+            };
+            assert_eq!(of(few), Ok(()), "{what}");
+            let refused = of(many).expect_err(what);
+            assert!(refused.contains(says) && refused.contains("function 2 "), "{what}: {refused}");
         }
     }
 }

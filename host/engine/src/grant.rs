@@ -34,7 +34,7 @@ pub struct Grant {
     /// `trailer:NAME`, `trailer:*`. Pseudo-headers are always readable.
     pub reads: Vec<String>,
     /// Fields that edits may write, as in `interest.writes`: header names, `:path`, `:authority`,
-    /// `:method`, `:status`, `@attributes`, `@*`, `*`, `trailer:NAME`, `trailer:*`.
+    /// `:method`, `:status`, `:coding`, `@attributes`, `@*`, `*`, `trailer:NAME`, `trailer:*`.
     pub writes: Vec<String>,
     /// What of `reads` and `writes` holds in requests; `None`: all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -495,9 +495,18 @@ impl Grant {
         Self {
             imports: Imports::everything(),
             reads: vec!["*".into(), "@*".into(), "trailer:*".into()],
-            writes: ["*", ":path", ":authority", ":method", ":status", "@*", "trailer:*"]
-                .map(str::to_owned)
-                .into(),
+            writes: [
+                "*",
+                ":path",
+                ":authority",
+                ":method",
+                ":status",
+                ":coding",
+                "@*",
+                "trailer:*",
+            ]
+            .map(str::to_owned)
+            .into(),
             in_requests: None,
             in_responses: None,
             request_body: true,

@@ -3,9 +3,10 @@
 use crate::error::printable;
 use crate::inspection::Inspection;
 use crate::{Contract, EngineError, Hook, function_bounds};
+use aws_lc_rs::digest;
 use std::sync::Arc;
 use tamis_resources::MAX_COMPONENT_BYTES;
-use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, WasmFeatures};
 
 /// Namespace and package of the contract.
 const PACKAGE: &str = "tamis:filter/";
@@ -35,10 +36,31 @@ impl<'a> InspectedComponent<'a> {
         Ok(Self { bytes, inspection: Arc::new(inspect(bytes)?) })
     }
 
+    /// A component that was inspected before, which is not inspected again; `None`: it is another one.
+    pub fn known(bytes: &'a [u8], kept: &KeptInspection) -> Option<Self> {
+        let KeptInspection { component, inspection } = kept;
+        let same = digest::digest(&digest::SHA256, bytes).as_ref() == component.as_ref();
+        same.then(|| Self { bytes, inspection: Arc::clone(inspection) })
+    }
+
+    /// What was found, to be kept without the bytes.
+    pub fn keep(&self) -> KeptInspection {
+        let component = digest::digest(&digest::SHA256, self.bytes);
+        KeptInspection { component, inspection: Arc::clone(&self.inspection) }
+    }
+
     /// What it imports and exports.
     pub fn inspection(&self) -> &Inspection {
         &self.inspection
     }
+}
+
+/// What was found in a component, without its bytes.
+#[derive(Debug, Clone)]
+pub struct KeptInspection {
+    /// SHA-256 of the component.
+    component: digest::Digest,
+    inspection: Arc<Inspection>,
 }
 
 /// Reads and validates a component without compiling or running anything.
@@ -87,10 +109,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, EngineError> {
         return invalid(format!("it does not export `{name}`"));
     }
     found.contract = contract.unwrap_or(Contract::NEWEST);
-    if let Err(error) = Validator::new_with_features(features()).validate_all(bytes) {
-        return invalid(printable(&error.to_string(), MAX_RULE));
-    }
-    if let Err(rule) = function_bounds::check(bytes) {
+    if let Err(rule) = function_bounds::check(bytes, features()) {
         return invalid(printable(&rule, MAX_RULE));
     }
     found.hooks.sort_unstable();

@@ -32,6 +32,8 @@ pub struct Instance {
     lacks: bool,
     /// Start of the call that may suspend.
     began: Instant,
+    /// Exchange of the last call; 0 outside of exchanges.
+    exchange: u64,
 }
 
 impl std::fmt::Debug for Instance {
@@ -117,6 +119,7 @@ impl Instance {
             failures: 0,
             lacks: false,
             began,
+            exchange: 0,
         }
     }
 
@@ -244,7 +247,7 @@ impl Instance {
                 || !selection.mirrors.iter().all(|m| known(m.backend, backends))
             {
                 let rule = "an index beyond `backends` or `rules`";
-                return Err(self.filter.broke(Hook::Router, rule.to_owned()));
+                return Err(self.filter.broke(Hook::Router, self.exchange, rule.to_owned()));
             }
         }
         Ok(choice)
@@ -297,7 +300,7 @@ impl Instance {
             return Ok(weights);
         }
         let rule = format!("{} weights for {} endpoints", weights.len(), endpoints.len());
-        Err(self.filter.broke(Hook::Balancer, rule))
+        Err(self.filter.broke(Hook::Balancer, self.exchange, rule))
     }
 
     /// Calls `plan` of `hedge`: the microseconds after which a second attempt starts.
@@ -564,7 +567,7 @@ impl Instance {
 
     /// Counts an answer that breaks the contract as a fault; the instance stays, its state is sound.
     fn right<T>(&self, hook: Hook, answer: Result<T, String>) -> Result<T, CallFault> {
-        answer.map_err(|rule| self.filter.broke(hook, rule))
+        answer.map_err(|rule| self.filter.broke(hook, self.exchange, rule))
     }
 
     fn viewed<R>(
@@ -658,7 +661,7 @@ impl Instance {
                 self.direct = None;
                 self.failures = self.failures.saturating_add(1);
                 maker::refill(&self.filter.supply);
-                Err(self.filter.failed(hook, fault))
+                Err(self.filter.failed(hook, self.exchange, fault))
             }
         }
     }
@@ -676,6 +679,7 @@ impl Instance {
 
     /// With isolation by request, another exchange gets another instance.
     fn fresh_for(&mut self, exchange: u64) {
+        self.exchange = exchange;
         if self.filter.plan().isolation == Isolation::Request {
             let other = |r: &RunningInstance| r.store.data().exchange != exchange;
             if self.direct.as_ref().is_some_and(other) {
@@ -736,7 +740,7 @@ impl Instance {
             (Err(error), Some(running)) => {
                 let fault = classify(&error, running.store.data(), limit_us);
                 self.suspending = None;
-                Err(self.filter.failed(hook, fault))
+                Err(self.filter.failed(hook, self.exchange, fault))
             }
             _ => Err(CallFault::NoHook(hook)),
         }

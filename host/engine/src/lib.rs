@@ -67,7 +67,7 @@ mod state;
 mod trap;
 mod world;
 
-pub use admission::check_admission;
+pub use admission::{Admission, check_admission};
 pub use authority::{Authority, AuthorityGrowth, Declaration, DeclaredAccess, GrowthKind};
 pub use breaker::BreakerStatus;
 pub use cache::{Cache, CacheFolders};
@@ -85,7 +85,7 @@ pub use grant::{
 };
 pub use hooks::{BodyMode, EndpointState, Hook, Latencies, Responses};
 pub(crate) use host::Host;
-pub use inspect::{InspectedComponent, inspect};
+pub use inspect::{InspectedComponent, KeptInspection, inspect};
 pub use inspection::Inspection;
 pub use instance::Instance;
 pub use limiter::MAX_MEMORY_BYTES;

@@ -17,12 +17,14 @@ pub(crate) struct MemoryLimiter {
     pub(crate) limit_bytes: u64,
     pub(crate) used_bytes: u64,
     pub(crate) refused: bool,
+    /// All memory that it would have had, had the last request not been refused.
+    pub(crate) wanted_bytes: u64,
     elements: usize,
 }
 
 impl MemoryLimiter {
     pub(crate) fn new(limit_bytes: u64) -> Self {
-        Self { limit_bytes, used_bytes: 0, refused: false, elements: 0 }
+        Self { limit_bytes, used_bytes: 0, refused: false, wanted_bytes: 0, elements: 0 }
     }
 }
 
@@ -39,6 +41,7 @@ impl wasmtime::ResourceLimiter for MemoryLimiter {
             self.used_bytes = self.used_bytes.saturating_add(more);
         } else {
             self.refused = true;
+            self.wanted_bytes = self.used_bytes.saturating_add(more);
         }
         Ok(allowed)
     }

@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+/// Processor time for making instances of one filter ahead.
+const PREPARE: Duration = Duration::from_secs(2);
 /// Spare instances of a filter, whether its instances live long or for one exchange.
 const SPARE: usize = 1;
 const SPARE_PER_REQUEST: usize = 4;
@@ -77,6 +79,24 @@ impl InstanceSupply {
     /// Adds an instance that was made elsewhere.
     pub(crate) fn put(&self, running: RunningInstance) {
         self.lock().direct.push(running);
+    }
+
+    /// Makes `count` instances ready on this thread: see [`Filter::prepare`](crate::Filter::prepare).
+    pub(crate) fn prepare(&self, count: usize) {
+        let (plan, began) = (&self.plan, deadline::used());
+        for _ in 0..count {
+            if deadline::used().saturating_sub(began) > PREPARE {
+                return;
+            }
+            match RunningInstance::configured(plan, &plan.direct, &plan.state) {
+                Ok(running) => self.put(running),
+                Err(error) => {
+                    plan.state.breaker.failed();
+                    tracing::warn!(target: "tamis::filter", filter = plan.settings.name, "{error}");
+                    return;
+                }
+            }
+        }
     }
 
     /// A worker that lacked an instance has one, or is gone.

@@ -1,6 +1,6 @@
 //! A component that runs: its store, the functions in it, and how both are made.
 
-use crate::error::{MAX_CAUSE, places, printable};
+use crate::error::{MAX_CAUSE, places, printable, size};
 use crate::exports::Exports;
 use crate::host::{self, Host};
 use crate::imports::output::end_line;
@@ -14,6 +14,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use wasmtime::Store;
 use wasmtime::component::{Instance as Started, InstancePre};
+
+const MIB: u64 = 1024 * 1024;
 
 /// Bytes that a guest may pass out in one call of an import or one answer, whatever its grant says …
 const HOSTCALL_BYTES: u64 = 4 * 1024 * 1024;
@@ -77,6 +79,15 @@ impl RunningInstance {
                 Exports::find(&compiled.component, &compiled.inspection, &instance, &mut store)
             })
             .map_err(|e| {
+                let limiter = &store.data().limiter;
+                if limiter.refused {
+                    let limit = size(limiter.limit_bytes);
+                    let wanted = limiter.wanted_bytes.div_ceil(MIB);
+                    let cause = format!(
+                        "it needs {wanted} MiB of memory at its start, and its limit is {limit}: raise `limits.memory` of its Grant"
+                    );
+                    return EngineError::Instantiate { filter: plan.settings.name.clone(), cause };
+                }
                 end_line(store.data_mut());
                 // What a runtime says when it cannot start is more use than where in it that was.
                 let words = store.data_mut().last_words.take();
@@ -200,7 +211,7 @@ impl RunningInstance {
     ) -> Result<R, EngineError> {
         let host = self.store.data_mut();
         host.limiter.refused = false;
-        host.hook = Hook::from_name(act);
+        host.hook = Hook::ALL.into_iter().find(|hook| hook.function() == act);
         let left = u64::try_from(self.building.as_micros()).unwrap_or(u64::MAX);
         host::arm(&mut self.store, plan.settings.grant.limits.configure_us.min(left));
         let since = deadline::used();

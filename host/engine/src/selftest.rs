@@ -18,7 +18,7 @@ pub(crate) fn run(plan: &Plan, running: &mut RunningInstance) -> Result<(), Engi
     let seen = abi::View::of(&request, &mut request_spans);
     let replied = abi::View::of(&response, &mut response_spans);
     for &hook in &plan.compiled.inspection.hooks {
-        running.configure_call(plan, hook.as_str(), |exports, store| {
+        running.configure_call(plan, hook.function(), |exports, store| {
             call(hook, exports, store, seen, replied)
         })?;
     }
@@ -95,6 +95,7 @@ fn views(plan: &Plan) -> (x::View, x::View) {
         response_headers: HeaderMap::new(),
         attributes: x::Attributes::default(),
         bounds: x::HeadBounds::default(),
+        coding: None,
     };
     let (mut request, mut response) = (x::View::default(), x::View::default());
     request.fill_request(plan.reads(), &exchange);

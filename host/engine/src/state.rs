@@ -67,6 +67,8 @@ pub struct FilterState {
     pub(crate) breaker: FilterBreaker,
     /// In whose name its instances and comparisons take room.
     pub(crate) owner: InstanceOwner,
+    /// Attachment that it belongs to, as `namespace/name`; empty: none.
+    pub(crate) attachment: Box<str>,
     /// Set for a shadow: the state of the filter it shadows, read only.
     pub(crate) of: Option<Arc<Self>>,
     /// Whether what the filter logs is dropped.
@@ -207,6 +209,7 @@ impl FilterState {
             responses: KeptResponses::default(),
             breaker: FilterBreaker::default(),
             owner: InstanceOwner::default(),
+            attachment: Box::default(),
             of: None,
             silent: false,
             faults: Default::default(),
@@ -239,6 +242,13 @@ impl FilterState {
     #[must_use]
     pub fn with_owner(mut self, owner: &str, workers: usize) -> Self {
         self.owner = InstanceOwner { name: Arc::from(owner), workers };
+        self
+    }
+
+    /// Names the attachment, as `namespace/name`, in what is logged about its failed calls.
+    #[must_use]
+    pub fn with_attachment(mut self, key: &str) -> Self {
+        self.attachment = key.into();
         self
     }
 

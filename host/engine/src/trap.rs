@@ -13,8 +13,29 @@ pub(crate) fn classify(error: &wasmtime::Error, host: &Host, limit_us: u64) -> C
         Some(_) if host.limiter.refused => memory,
         Some(trap) => CallFault::Trap(trap_text(trap, error, host)),
         None if host.limiter.refused => memory,
-        None => CallFault::BadAnswer(printable(&error.root_cause().to_string(), 512)),
+        None => {
+            let said = error.root_cause().to_string();
+            CallFault::BadAnswer(printable(&called_in_validate(&said).unwrap_or(said), 512))
+        }
     }
+}
+
+/// What the standard library of Rust says where a component asks it for the time.
+const NO_CLOCK: &str = "time not implemented on this platform";
+/// What its author does instead.
+const CLOCK: &str = "; a filter has no clock of its language: call `unix-ms` or `monotonic-us` of the import `clock` (in Rust `tamis_sdk::clock`), and add `clock: {}` under `spec.imports` of its Grant";
+/// How the place of a panic that said nothing is found.
+const PANIC: &str = "; a panic ends like that: to see its message and line, call `tamis_sdk::log_panics()` first in `configure` (Rust), or log an error before the place that you suspect";
+
+/// What a call of an import in `validate` is, in words of the contract: the linker takes the import for an unknown one.
+fn called_in_validate(said: &str) -> Option<String> {
+    let import = said.strip_prefix("unknown import: `")?.strip_suffix("` has not been defined")?;
+    let (interface, function) = import.rsplit_once('#')?;
+    let interface = interface.rsplit_once('/').map_or(interface, |(_, name)| name);
+    let interface = interface.split('@').next().unwrap_or(interface);
+    Some(format!(
+        "it called `{interface}.{function}`, and `validate` may call no import: call it in `configure`"
+    ))
 }
 
 /// What the filter did, after its name. A panic logs its message and place as an error, which is all that its author needs;
@@ -22,7 +43,8 @@ pub(crate) fn classify(error: &wasmtime::Error, host: &Host, limit_us: u64) -> C
 fn trap_text(trap: &Trap, error: &wasmtime::Error, host: &Host) -> String {
     let words = host.last_words.as_deref();
     if let Some(panic) = words.filter(|words| words.starts_with("panicked at ")) {
-        return panic.to_owned();
+        let way_out = if panic.contains(NO_CLOCK) { CLOCK } else { "" };
+        return format!("{panic}{way_out}");
     }
     let said = trap.to_string();
     let name = match trap {
@@ -34,9 +56,11 @@ fn trap_text(trap: &Trap, error: &wasmtime::Error, host: &Host) -> String {
         text.push_str(&format!(" in `{function}`"));
     }
     match words {
+        // Line breaks are escaped in it.
+        Some(words) if words.contains("\\n") => text.push_str(&format!("; it wrote: {words}")),
         Some(words) => text.push_str(&format!("; its last error line: {words}")),
         None if *trap == Trap::UnreachableCodeReached => {
-            text.push_str("; a panic does that: log an error before it, to see where");
+            text.push_str(PANIC);
         }
         None => {}
     }
@@ -76,6 +100,14 @@ fn readable(symbol: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_import_in_validate_is_named_as_its_author_calls_it() {
+        let said = "unknown import: `tamis:filter/log@0.2.0#write` has not been defined";
+        let told = called_in_validate(said).unwrap();
+        assert!(told.starts_with("it called `log.write`, and `validate` may call"), "{told}");
+        assert_eq!(called_in_validate("something else"), None);
+    }
 
     #[test]
     fn a_symbol_is_read_as_its_author_wrote_it() {

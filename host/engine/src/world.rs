@@ -42,7 +42,7 @@ impl WorldMismatch {
             some => format!("write {} in the Filter", some.join(" or ")),
         };
         format!(
-            "{change}; if it is the wrong component, pin the right one: in a folder with `tamis filter sign COMPONENT --name {filter} … --pin`, at a registry with `tamis pin`"
+            "{change}; if the component is the wrong one, pin the right one: in a folder of `tamis up` with `tamis filter sign COMPONENT --name {filter} --version VERSION --key .tamis/keys/local-dev.key --store .tamis/store --pin .tamis/filters.lock.yaml`, where a registry directs the proxies with `tamis pin SERVICE {filter}@VERSION`"
         )
     }
 }

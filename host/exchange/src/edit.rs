@@ -58,11 +58,13 @@ pub enum Edit {
     SetStatus(u16),
     /// Of the request.
     SetMethod(String),
+    /// Has the host encode the body of the response, by the name of a coding.
+    EncodeBody(String),
 }
 
 /// Why a list of edits was refused. None of the edits was applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("its edit {} (`{what}`): {rule}", index.saturating_add(1))]
+#[error("edit {} of its answer (`{what}`) is not allowed: {rule}", index.saturating_add(1))]
 pub struct EditError {
     /// Position in the verdict, from 0; people read it from 1.
     pub index: usize,
@@ -83,7 +85,8 @@ pub struct WritableFields {
 }
 
 impl WritableFields {
-    /// From `interest.writes`: header names, `:path`, `:authority`, `:method`, `:status`, `@attributes`, `trailer:NAME`; `*` means any
+    /// From `interest.writes`: header names, `:path`, `:authority`, `:method`, `:status`,
+    /// `:coding`, `@attributes`, `trailer:NAME`; `*` means any
     /// header that is not the host's ([`crate::is_host_field`]), `@*` any attribute that is not the host's
     /// ([`is_host_attribute`]).
     pub fn new<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
@@ -114,7 +117,7 @@ impl WritableFields {
 
     /// Any header, path, authority and attribute: for the host's own modules and for tests.
     pub fn everything() -> Self {
-        Self::new(["*", ":path", ":authority", ":method", ":status", "@*", "trailer:*"])
+        Self::new(["*", ":path", ":authority", ":method", ":status", ":coding", "@*", "trailer:*"])
     }
 
     /// The declared names.

@@ -1,5 +1,6 @@
 //! One request and, later, its response.
 
+use crate::coding::ContentCoding;
 use crate::head_bounds::HeadBounds;
 use crate::spare::{self, Attribute};
 use http::{HeaderMap, StatusCode};
@@ -86,6 +87,8 @@ pub struct Exchange {
     pub attributes: Attributes,
     /// How large filters may make its heads.
     pub bounds: HeadBounds,
+    /// What a filter wants the body of the response encoded with.
+    pub coding: Option<ContentCoding>,
 }
 
 impl Exchange {

@@ -63,14 +63,27 @@ const NO_TRAILERS: &[&str] = &[
 /// The same, by prefix.
 const NO_TRAILER_PREFIXES: &[&str] = &["access-control-", "if-", "sec-"];
 
-/// Names under which other gateways pass on where a request came from. Their services believe them.
+/// Names under which other gateways pass on where a request came from, and what it asked for at first. Their services believe
+/// them. Of `proxy` the environment of a CGI program makes `HTTP_PROXY`, by which many libraries leave.
 const ORIGINS: &[&str] = &[
     "cf-connecting-ip",
+    "client-ip",
     "fastly-client-ip",
+    "fly-client-ip",
+    "forwarded-for",
+    "proxy",
     "true-client-ip",
+    "x-azure-clientip",
+    "x-azure-socketip",
     "x-client-ip",
     "x-cluster-client-ip",
+    "x-forwarded",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-originating-ip",
     "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
 ];
 /// Names of Envoy: the client's address, its original path and method, and how often to try again.
 const ORIGIN_PREFIXES: &[&str] = &["x-envoy-"];

@@ -23,6 +23,7 @@
 mod accept;
 mod body;
 mod client_address;
+mod coding;
 mod edit;
 mod exchange;
 mod field_values;
@@ -44,6 +45,7 @@ mod view;
 pub use accept::{accept_head, accept_whole_body, chunk_rule};
 pub use body::{Body, BodyError, ChannelBody, FrameSender};
 pub use client_address::{ChainNode, ClientChain, ForwardedField, MAX_CHAIN, TrustedProxies};
+pub use coding::ContentCoding;
 pub use edit::{
     Edit, EditError, FieldLine, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS, MAX_RESPONSE_HEAD_OCTETS,
     ROUTER_REASON, WritableFields, apply, change_trailers, check, head_size, is_framing_header,

@@ -345,6 +345,7 @@ mod tests {
             response_headers: HeaderMap::new(),
             attributes,
             bounds: crate::HeadBounds::default(),
+            coding: None,
         }
     }
 

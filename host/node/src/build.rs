@@ -6,6 +6,8 @@ mod compile;
 mod former;
 mod guards;
 mod keep;
+mod kept_proof;
+mod kept_states;
 mod make;
 mod place;
 mod prove;
@@ -13,18 +15,19 @@ mod slow_refusals;
 
 use crate::code::Code;
 use crate::node_resources::NodeResources;
-use crate::refusal_text::refusal;
+use crate::refusal_text::{by_proxy, refusal};
 use crate::store::ArtifactStore;
 use crate::ticks::{FirstTicks, RunningTicks, TickStarter};
 use compile::SlotContent;
 use former::MadeFilter;
-use make::{KeptState, forget_states};
+use kept_proof::KeptProof;
+use kept_states::KeptStates;
 use prove::ProvenSlot;
 use serde_json::Value as Json;
 use slow_refusals::SlowRefusals;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 use tamis_ambient::{Clock, Random};
 use tamis_engine::{Cache, Engine, EngineError, Exporter, Filter, HttpFetch, Secrets};
 use tamis_observe::Metrics;
@@ -32,7 +35,7 @@ use tamis_proxy::{Attachment, Refused, Shadow, SlotStatus};
 use tamis_resources::plan::FilterPlan;
 use tamis_resources::{RouteFault, RouteVerdicts};
 use tamis_sync::SHADOW;
-use tamis_trust::{Digest, SignaturePolicy, VerifiedFilter, Version};
+use tamis_trust::{Digest, SignaturePolicy, VerificationRequest, VerifiedFilter, Version};
 
 /// Builds filters and keeps the last good ones.
 pub(crate) struct Builder {
@@ -51,7 +54,7 @@ pub(crate) struct Builder {
     first_ticks: FirstTicks,
     /// How many workers call its filters.
     pub(crate) workers: usize,
-    states: HashMap<String, KeptState>,
+    states: KeptStates,
     good: HashMap<String, LastGoodFilter>,
     /// The filters that were made for slots and may still be in use.
     made: Vec<MadeFilter>,
@@ -76,13 +79,6 @@ struct LastGoodFilter {
     left_out: Vec<RouteFault>,
     /// Stops its background work when the last holder is dropped.
     _ticking: Option<Arc<RunningTicks>>,
-}
-
-/// What speaks for an artifact.
-struct KeptProof {
-    manifest: Vec<u8>,
-    bundles: Vec<u8>,
-    logged: Vec<Option<u64>>,
 }
 
 /// The desired content of a slot.
@@ -121,6 +117,40 @@ impl<'a> DesiredSlot<'a> {
 pub(crate) struct PoliciesInForce<'a> {
     pub(crate) policies: &'a [SignaturePolicy],
     pub(crate) age: Duration,
+}
+
+/// A manifest and what speaks for it.
+#[derive(Clone, Copy)]
+struct SignedManifest<'a> {
+    manifest: &'a [u8],
+    bundles: &'a [&'a [u8]],
+    logged: &'a [Option<u64>],
+}
+
+impl<'a> PoliciesInForce<'a> {
+    /// What the policies are asked about a manifest.
+    fn request(
+        self,
+        pinned: &'a Digest,
+        signed: SignedManifest<'a>,
+        name: Option<&'a str>,
+        clock: Clock,
+    ) -> Result<VerificationRequest<'a>, Refused> {
+        let now = clock.wall().duration_since(UNIX_EPOCH).map_err(|_| {
+            let rule = "the clock of this machine is before 1970, and expiry depends on it";
+            by_proxy("trust.clock", rule, "set the clock")
+        })?;
+        Ok(VerificationRequest {
+            pinned,
+            name,
+            manifest: signed.manifest,
+            bundles: signed.bundles,
+            logged: signed.logged,
+            policies: self.policies,
+            policy_age: self.age,
+            now: now.as_secs(),
+        })
+    }
 }
 
 /// A refusal with the places of the faults in the configuration.
@@ -176,7 +206,7 @@ impl Builder {
         secrets: Secrets,
         ticks: TickStarter,
     ) -> Self {
-        let (states, good, shadows) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (good, shadows) = (HashMap::new(), HashMap::new());
         Self {
             engine: shared.engine.clone(),
             cache: shared.cache.clone(),
@@ -191,7 +221,7 @@ impl Builder {
             ticks,
             first_ticks: FirstTicks::default(),
             workers: 1,
-            states,
+            states: KeptStates::default(),
             good,
             made: Vec::new(),
             shadows,
@@ -272,7 +302,7 @@ impl Builder {
             wanted.iter().any(|one| one.shadow.as_ref().is_some_and(|shadow| shadow.slot == name))
         };
         self.good.retain(|name, _| live(name));
-        forget_states(&mut self.states, live, self.clock.now());
+        self.states.forget(live, self.clock.now());
         self.shadows.retain(|name, _| shadowed(name));
         // Those of a candidate that is gone stay as long as its slot: it may come back.
         let either = |name: &str| live(name.strip_suffix(SHADOW).unwrap_or(name));

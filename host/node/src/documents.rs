@@ -141,7 +141,9 @@ impl DocumentPlaces {
         }
         let mut found = FolderContent::default();
         for path in &self.paths {
-            match look(path) {
+            let content = look(path);
+            found.check_name(path, &content);
+            match content {
                 PathContent::Folder => {
                     // What this program writes has no documents under other names.
                     found.names_others = !path.ends_with(".tamis");
@@ -274,6 +276,15 @@ struct FolderContent {
 }
 
 impl FolderContent {
+    /// A folder with the name of a document stands where one was: it is what a container runtime makes of a file that is missing.
+    /// Its documents are read all the same.
+    fn check_name(&mut self, path: &Path, content: &PathContent) {
+        if is_document(path) && matches!(content, PathContent::Folder) {
+            let why = "it is a folder with the name of a document: put the document back, or rename the folder";
+            self.unreadable.push((path.to_owned(), why.to_owned()));
+        }
+    }
+
     /// Reads a folder, then the files and folders that links in it lead to.
     fn walk(&mut self, folder: &Path) {
         self.collect(folder, 0);
@@ -313,7 +324,9 @@ impl FolderContent {
     }
 
     fn take(&mut self, path: PathBuf, depth: usize) {
-        match look(&path) {
+        let content = look(&path);
+        self.check_name(&path, &content);
+        match content {
             PathContent::Folder if depth < MAX_DEPTH && path.is_symlink() => {
                 self.links.insert((path, depth + 1));
             }

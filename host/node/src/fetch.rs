@@ -16,7 +16,7 @@ use tamis_engine::{
 };
 use tamis_proxy::{MeshCalls, Refused};
 use tamis_resources::machine;
-use tamis_transport::{Address, ClientTls, Expectation, ResponseGate, ResponseLimits, connect};
+use tamis_transport::{Address, ClientTls, Expectation, ResponseIntake, ResponseLimits, connect};
 
 /// Sends requests of filters.
 #[derive(Default)]
@@ -67,10 +67,10 @@ async fn send(request: FetchRequest, ca: Option<Arc<str>>) -> Result<FetchRespon
     let tls = secure.then(|| authorities(&host, ca.as_deref())).transpose()?;
     let stream = dial(&host, port, tls.as_ref(), request.timeout).await?;
     // The server is as untrusted as any upstream.
-    let gate = ResponseGate::new(stream, ResponseLimits::default());
+    let intake = ResponseIntake::new(stream, ResponseLimits::default());
     let head = request.method.eq_ignore_ascii_case("HEAD");
-    gate.control().expect(if head { Expectation::Head } else { Expectation::Content });
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(gate))
+    intake.control().expect(if head { Expectation::Head } else { Expectation::Content });
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(intake))
         .await
         .map_err(|error| failed(&error))?;
     // Ends with the sender; its error reaches the request as well.

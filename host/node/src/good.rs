@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use tamis_resources::{Document, NEW, NodeName, ResourceStatus};
 use tamis_trust::Digest;
@@ -318,7 +318,8 @@ fn own(file: &Path) -> Result<(), String> {
 /// user only.
 fn private(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = file.parent().unwrap_or_else(|| Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    // The documents may lie in a folder of somebody else, who could have put a link here to where this user may write.
+    tamis_private::folder(folder)?;
     tamis_private::put(file, bytes)
 }
 

@@ -252,6 +252,7 @@ impl Node {
             certificates,
             // The proxy knows them.
             identity: None,
+            plaintext: Vec::new(),
             orders: Vec::new(),
         });
         Reload {

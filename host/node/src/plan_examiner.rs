@@ -142,7 +142,7 @@ fn at_its_place(
         return vec![Finding::Problem(Box::new(found))];
     }
     let at = |(pointer, message): (String, String)| {
-        let message = format!("{} refuses this: {message}", filter.filter);
+        let message = format!("{} refuses this and says: {message}", filter.filter);
         let received = filter.received_place(&pointer).and_then(|(key, place)| {
             let of = |one: &&Document| one.kind() == "AuthorizationPolicy" && one.key() == key;
             Some(documents.iter().find(of)?.problem(&code, &place, &message))

@@ -21,15 +21,15 @@ use tamis_exchange::{
 };
 use tamis_proxy::{
     CaptureRules, CertificateStatus, EgressRule, EgressRules, Http3Rules, InterimClients,
-    ListenerConfig, ListenerRules, Reasons, StreamBackend, StreamRules, TcpRules,
+    ListenerConfig, ListenerRules, PlaintextPort, Reasons, StreamBackend, StreamRules, TcpRules,
 };
 use tamis_resources::plan::{
     AddressPlan, Algorithm, AmbiguousPaths, CapturedPlan, ClientAddressField, ClientAddressPlan,
     DestinationPlan, Egress, EmptySegments, EndpointPlan, InterimResponses, ListenerAcmePlan,
     ListenerFilesPlan, ListenerPlan, ListenerReasons, ListenerRulesPlan, MemberFilesPlan,
-    MemberTlsPlan, NodePlan, OthersPlan, PathEscapes, PolicyPlan, ProtocolPlan, ProxyHeader,
-    ServerNamePlan, ServerTlsPlan, ServicePlan, StreamBackendPlan, StreamRoutesPlan, TcpPlan,
-    TlsPlan, TrafficDirection, UpstreamTlsPlan,
+    MemberTlsPlan, NodePlan, OthersPlan, PathEscapes, PlaintextPlan, PolicyPlan, ProtocolPlan,
+    ProxyHeader, ServerNamePlan, ServerTlsPlan, ServicePlan, StreamBackendPlan, StreamRoutesPlan,
+    TcpPlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
 };
 use tamis_transport::{
     Address, CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, ProxyHeaderVersion,
@@ -131,6 +131,10 @@ fn captured(plan: &CapturedPlan) -> CaptureRules {
     };
     let destinations = plan.destinations.iter().filter_map(read).collect();
     CaptureRules { destinations, others: plan.others.is_some() }
+}
+
+fn plaintext(plan: &PlaintextPlan) -> Arc<PlaintextPort> {
+    Arc::new(PlaintextPort { service: plan.service.clone(), port: plan.port })
 }
 
 fn egress(plan: &OthersPlan) -> Arc<EgressRules> {
@@ -345,6 +349,7 @@ impl Sockets {
             let others = plan.captured.as_ref().and_then(|it| it.others.as_ref());
             let tcp = tcp.map(|tcp| TcpRules { egress: others.map(egress), ..tcp });
             let captured = plan.captured.as_ref().map(captured);
+            let plaintext = plan.plaintext.as_ref().map(plaintext);
             let (name, rules, direction) = (name.clone(), rules(&plan.rules), plan.direction);
             listeners.push(ListenerConfig {
                 name,
@@ -355,6 +360,7 @@ impl Sockets {
                 rules,
                 tcp,
                 captured,
+                plaintext,
             });
         }
         listeners

@@ -50,8 +50,8 @@ impl Staging {
             return StageResult::nothing(Vec::new(), notes);
         };
         let policies = followed.policies(&assembled.plan, &mut notes);
-        let wanted = followed.desired_slots(&assembled, &mut notes);
         let rules = PoliciesInForce { policies: &policies, age: followed.policy_age() };
+        let wanted = followed.desired_slots(&assembled, &mut notes);
         let built = self.builder.build(&wanted, rules);
         drop(wanted);
         followed.record_outcomes(&assembled, now_runs(&built));

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tamis_resources::MAX_COMPONENT_BYTES;
-use tamis_trust::{Digest, MAX_MANIFEST_BYTES, SignaturePolicy};
+use tamis_trust::{Digest, MAX_MANIFEST_BYTES, Manifest, SignaturePolicy};
 
 /// Suffix of manifests.
 pub(crate) const MANIFEST: &str = ".manifest.json";
@@ -37,6 +37,8 @@ pub struct StoredArtifact {
     pub manifest: Vec<u8>,
     /// Its bundles, one per line; empty when there is no such file.
     pub bundles: Vec<u8>,
+    /// The manifest, parsed; `None`: it was not, or it cannot be.
+    pub(crate) parsed: Option<Arc<Manifest>>,
     /// Where each bundle was in the file that is the proxy's own; `None`: they are all there, in this order.
     places: Option<Vec<Option<usize>>>,
 }
@@ -148,7 +150,7 @@ impl StoredArtifact {
         } else {
             (Vec::new(), None)
         };
-        Ok(Self { path, component, manifest, bundles, places })
+        Ok(Self { path, component, manifest, bundles, parsed: None, places })
     }
 
     /// What is recorded about its bundles, of what is recorded about the lines of the file that is the proxy's own.

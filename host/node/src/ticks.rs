@@ -1,16 +1,16 @@
 //! Background work of filters (`tick`): on one thread, apart from the workers.
 
+mod first_ticks;
+
 use crate::NodeError;
+pub(crate) use first_ticks::FirstTicks;
 use std::rc::Rc;
-use std::sync::{Mutex, PoisonError, mpsc as std_mpsc};
+use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
-use tamis_ambient::Clock;
 use tamis_engine::Filter;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
-/// How long the new filters of a change may take for their first ticks, all together, before they are staged without them.
-const FIRST_MAX: Duration = Duration::from_secs(5);
 /// Wait after a failed tick.
 const AFTER_FAULT: Duration = Duration::from_secs(5);
 
@@ -53,38 +53,8 @@ impl TickStarter {
         let (stop, stopped) = oneshot::channel();
         // The thread lives as long as this: a tick that cannot be started is one that is not done.
         let _sent = self.0.send(Start { filter: filter.clone(), first, stop: stopped });
-        firsts.all().push((filter.name().to_owned(), done));
+        firsts.add(filter.name(), done);
         RunningTicks { _stop: stop }
-    }
-}
-
-/// The names of filters, and the ends of their first ticks.
-type NamedTicks = Vec<(String, std_mpsc::Receiver<()>)>;
-
-/// The first ticks of the filters of a change, which run at the same time. The lock is for the threads that look at a build beside
-/// it.
-#[derive(Default)]
-pub(crate) struct FirstTicks(Mutex<NamedTicks>);
-
-impl FirstTicks {
-    fn all(&mut self) -> &mut NamedTicks {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until all are done, up to one limit for them together: however many filters take their time, a change waits no
-    /// longer.
-    pub(crate) fn wait(&mut self, clock: Clock) {
-        let end = clock.now().checked_add(FIRST_MAX);
-        for (filter, done) in self.all().drain(..) {
-            let left = end.and_then(|end| clock.until(end)).unwrap_or_default();
-            if done.recv_timeout(left).is_err() {
-                let filter = &*filter;
-                tracing::warn!(
-                    filter,
-                    "the first tick takes long; the filter serves without waiting for it"
-                );
-            }
-        }
     }
 }
 

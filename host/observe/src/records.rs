@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Lines that wait to be written; further ones are dropped and counted rather than delaying exchanges.
@@ -158,7 +158,33 @@ pub struct Recorder {
     mode: AccessLog,
     lines: Option<SyncSender<WriterMessage>>,
     waiting: Arc<WaitingAmounts>,
-    dropped: Arc<AtomicU64>,
+    losses: Arc<Losses>,
+}
+
+/// What was not written, and why nothing can be written now.
+#[derive(Default)]
+struct Losses {
+    dropped: AtomicU64,
+    failure: Mutex<Option<String>>,
+}
+
+impl Losses {
+    fn drop_one(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Keeps how the last write ended, and logs it if the one before ended otherwise.
+    fn note(&self, failure: Option<String>) {
+        let mut last = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*last, &failure) {
+            (None, Some(why)) => tracing::warn!(
+                "access records cannot be written: {why}; they are tried again, and those for which there is no room are lost and counted"
+            ),
+            (Some(_), None) => tracing::info!("access records are written again"),
+            _ => {}
+        }
+        *last = failure;
+    }
 }
 
 impl std::fmt::Debug for Recorder {
@@ -170,7 +196,7 @@ impl std::fmt::Debug for Recorder {
 impl Recorder {
     /// Records nothing.
     pub fn off() -> Self {
-        Self { mode: AccessLog::Off, lines: None, waiting: Arc::default(), dropped: Arc::default() }
+        Self { mode: AccessLog::Off, lines: None, waiting: Arc::default(), losses: Arc::default() }
     }
 
     /// Writes lines to `out` on a separate thread, which ends with the last clone.
@@ -180,11 +206,12 @@ impl Recorder {
     pub fn to(mode: AccessLog, out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let (send, receive) = sync_channel(WAITING_MAX);
         let waiting: Arc<WaitingAmounts> = Arc::default();
-        let left = Arc::clone(&waiting);
+        let losses: Arc<Losses> = Arc::default();
+        let (left, lost) = (Arc::clone(&waiting), Arc::clone(&losses));
         std::thread::Builder::new().name("tamis-records".to_owned()).spawn(move || {
-            write(&receive, &left, std::io::BufWriter::with_capacity(64 * 1024, out));
+            write(&receive, (&left, &lost), std::io::BufWriter::with_capacity(64 * 1024, out));
         })?;
-        Ok(Self { mode, lines: Some(send), waiting, dropped: Arc::default() })
+        Ok(Self { mode, lines: Some(send), waiting, losses })
     }
 
     /// Whether an exchange should be recorded.
@@ -236,7 +263,7 @@ impl Recorder {
     fn send(&self, lines: &SyncSender<WriterMessage>, whose: LineOrigin, octets: Vec<u8>) {
         let size = octets.len();
         if !self.waiting.admits(whose, size) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.losses.drop_one();
             return;
         }
         // Counted before it is sent: the writer may receive the line before this thread goes on.
@@ -244,22 +271,32 @@ impl Recorder {
         if let Err(error) = lines.try_send(WriterMessage::Line(Line { whose, octets })) {
             self.waiting.less(whose, size);
             if matches!(error, TrySendError::Full(_)) {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+                self.losses.drop_one();
             }
         }
     }
 
-    /// Records that were dropped because the writer could not keep up.
+    /// Why records cannot be written now, in the words of the system; `None` while they can be.
+    pub fn failure(&self) -> Option<String> {
+        self.losses.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Records that were dropped because the writer could not keep up, or because they could not be written.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.losses.dropped.load(Ordering::Relaxed)
     }
 }
 
 /// How often the writer checks its file while there is nothing to write: the file may have been rotated.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Writes until all recorders are gone; flushes whenever no line waits.
-fn write(messages: &Receiver<WriterMessage>, waiting: &WaitingAmounts, mut out: impl Write) {
+/// Writes until all recorders are gone; flushes whenever no line waits. A failure to record does not stop the proxy: the
+/// disk may have room again later.
+fn write(
+    messages: &Receiver<WriterMessage>,
+    (waiting, losses): (&WaitingAmounts, &Losses),
+    mut out: impl Write,
+) {
     let mut settling = Vec::new();
     loop {
         let first = match messages.recv_timeout(IDLE) {
@@ -267,24 +304,26 @@ fn write(messages: &Receiver<WriterMessage>, waiting: &WaitingAmounts, mut out: 
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        let mut failed = false;
+        let mut failure = None;
         for message in first.into_iter().chain(messages.try_iter()) {
             match message {
                 WriterMessage::Line(line) => {
-                    failed |= out.write_all(&line.octets).is_err();
+                    if let Err(error) = out.write_all(&line.octets) {
+                        losses.drop_one();
+                        failure = Some(error.to_string());
+                    }
                     waiting.less(line.whose, line.octets.len());
                 }
                 WriterMessage::Settle(answer) => settling.push(answer),
             }
         }
-        failed |= out.flush().is_err();
+        if let Err(error) = out.flush() {
+            failure = Some(error.to_string());
+        }
+        losses.note(failure);
         for answer in settling.drain(..) {
             // Nobody waits any longer: the time was over.
             let _ = answer.send(());
-        }
-        if failed {
-            // The disk may have room again later; a failure to record does not stop the proxy.
-            tracing::warn!("access records could not be written");
         }
     }
 }
@@ -386,5 +425,51 @@ mod tests {
         let lines = written.lock().unwrap().iter().filter(|octet| **octet == b'\n').count();
         assert_eq!(lines, 200);
         Recorder::off().settle(Duration::from_secs(60));
+    }
+
+    /// A disk that is full while `full` is set.
+    struct FullDisk {
+        full: Arc<std::sync::atomic::AtomicBool>,
+        written: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for FullDisk {
+        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+            if self.full.load(Ordering::Relaxed) {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            self.written.lock().unwrap().extend_from_slice(octets);
+            Ok(octets.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_reported_while_it_is_full_and_each_lost_record_is_counted() {
+        let (full, written) = (Arc::new(true.into()), Arc::new(Mutex::new(Vec::new())));
+        let disk = FullDisk { full: Arc::clone(&full), written: Arc::clone(&written) };
+        let recorder = Recorder::to(AccessLog::All, disk).unwrap();
+        let long = "a".repeat(1_024);
+        let (lines, most) = (200, Duration::from_secs(60));
+        for number in 0..lines {
+            recorder.line_of_host(&format!("{{\"number\":{number},\"long\":\"{long}\"}}"));
+        }
+        recorder.settle(most);
+        assert!(recorder.failure().unwrap().contains("storage"), "{:?}", recorder.failure());
+        full.store(false, Ordering::Relaxed);
+        recorder.line_of_host("{}");
+        recorder.settle(most);
+        assert_eq!(recorder.failure(), None);
+        let written = written.lock().unwrap();
+        let (arrived, dropped) =
+            (written.iter().filter(|octet| **octet == b'\n').count(), recorder.dropped());
+        assert!(dropped > 0, "more than the buffer has room for");
+        assert_eq!(arrived as u64 + dropped, lines + 1, "each is written or counted");
+        for line in written.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()) {
+            let read: serde_json::Value = serde_json::from_slice(line).unwrap();
+            assert!(read.is_object(), "no line is cut");
+        }
     }
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tamis_transport::{
-    Address, BoundListener, ConnectionInfo, GateLimits, ListenerStage, PlainStream, RequestBody,
+    Address, BoundListener, ConnectionInfo, IntakeLimits, ListenerStage, PlainStream, RequestBody,
     ServeLimits, Shutdown, SocketListener, bind_private, is_own_user, serve_connection,
 };
 use tokio::task::LocalSet;
@@ -80,8 +80,8 @@ pub(crate) fn start(
 async fn serve(listener: &SocketListener, inner: &Arc<ProxyState>, mut shutdown: Shutdown) {
     let open = Rc::new(OpenConnections::default());
     let limits = ServeLimits::default();
-    let gate = GateLimits { idle_timeout: IDLE_MAX, ..limits.gate };
-    let limits = Rc::new(ServeLimits { gate, max_streams: STREAMS_MAX, ..limits });
+    let intake = IntakeLimits { idle_timeout: IDLE_MAX, ..limits.intake };
+    let limits = Rc::new(ServeLimits { intake, max_streams: STREAMS_MAX, ..limits });
     let unread = UnreadPages::default();
     loop {
         let ending = shutdown.clone();

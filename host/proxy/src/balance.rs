@@ -2,7 +2,6 @@
 //! starts to serve, and then at most once a second for services whose endpoints or statistics changed.
 //! Requests only read the weights.
 
-use crate::generation::ChainLayout;
 use crate::names::NumberedNames;
 use crate::slot::Slot;
 use std::cell::RefCell;
@@ -19,26 +18,6 @@ pub(crate) struct WeighedService {
     names: NumberedNames,
     /// What the balancer was shown last.
     shown: RefCell<Vec<EndpointState>>,
-}
-
-/// Who weighs what, by their numbers in a generation.
-pub(crate) struct BalancePlan {
-    pub(crate) filter: usize,
-    pub(crate) service: usize,
-}
-
-/// Services and their balancers: a service has the balancer of the first chain that may send to it.
-pub(crate) fn plan(chains: &[ChainLayout]) -> Vec<BalancePlan> {
-    let mut plans: Vec<BalancePlan> = Vec::new();
-    for chain in chains {
-        let Some(filter) = chain.balancer else { continue };
-        for &service in chain.backends.iter().chain(chain.tunnels.iter().flatten()).flatten() {
-            if !plans.iter().any(|one| one.service == service) {
-                plans.push(BalancePlan { filter, service });
-            }
-        }
-    }
-    plans
 }
 
 /// Weighs everything for the first time, as soon as names are resolved.
@@ -116,23 +95,6 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_service_is_weighed_by_the_first_chain_that_reaches_it() {
-        let chain = |balancer, backends: &[Option<usize>]| ChainLayout {
-            balancer,
-            backends: backends.to_vec(),
-            tunnels: vec![vec![Some(7), None]],
-            ..ChainLayout::default()
-        };
-        let chains = [
-            chain(None, &[Some(0)]),
-            chain(Some(4), &[Some(1), None, Some(1)]),
-            chain(Some(5), &[Some(1), Some(2)]),
-        ];
-        let planned: Vec<_> = plan(&chains).iter().map(|one| (one.filter, one.service)).collect();
-        assert_eq!(planned, [(4, 1), (4, 7), (5, 2)]);
-    }
 
     #[test]
     fn time_alone_is_no_news() {

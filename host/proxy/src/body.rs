@@ -2,6 +2,7 @@
 
 use crate::body_budget::{BodyRoom, BudgetSpent, GatheredBody};
 use crate::chunk_end::ChunkEnd;
+use crate::encoding::Encoding;
 use crate::heads::Owners;
 use crate::slot::{ChunkSlot, TrailerSlot};
 use bytes::Bytes;
@@ -78,6 +79,8 @@ pub(crate) struct HookedBody {
     pub(crate) deadline: Option<Instant>,
     /// Where filters that judge the request's body, the rest of which may still be on its way, note that they ended it.
     pub(crate) request_end: Option<ChunkEnd>,
+    /// The encoder that it passes behind all filters.
+    pub(crate) encoding: Option<Box<Encoding>>,
 }
 
 impl From<Body> for HookedBody {
@@ -90,6 +93,7 @@ impl From<Body> for HookedBody {
             owners: None,
             deadline: None,
             request_end: None,
+            encoding: None,
         }
     }
 }

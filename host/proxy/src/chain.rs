@@ -99,6 +99,11 @@ pub(crate) struct ChainPlace {
 }
 
 impl Chain {
+    /// Whether one of its connection hooks takes so long that it waits for turns.
+    pub(crate) fn connects_slowly(&self) -> bool {
+        self.connection.iter().any(|asked| asked.slot.waits_for_turns())
+    }
+
     /// Drops what its filters kept for an exchange.
     pub(crate) fn end(&self, exchange: u64) {
         self.keepers.iter().for_each(|state| state.end(exchange));

@@ -25,7 +25,7 @@ impl ChunkStop {
         match self {
             Self::Answered(answer) => ExchangeStop::Answered(answer),
             Self::Failed(slot, fault) => {
-                let refusal = slot.failure(", in a part of the body", &fault);
+                let refusal = slot.failure(&fault);
                 state.answered_by = Some(slot);
                 refusal.into()
             }

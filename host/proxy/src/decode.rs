@@ -34,7 +34,7 @@ pub(crate) struct DecodedRequest {
     pub(crate) length: Option<u64>,
 }
 
-/// Decodes a request. The gate has already refused HTTP/1 messages that could be read in two ways. A
+/// Decodes a request. The intake has already refused HTTP/1 messages that could be read in two ways. A
 /// refused request stays unchanged.
 pub(crate) fn decode(
     request: &mut Request<RequestBody>,
@@ -44,7 +44,7 @@ pub(crate) fn decode(
     let owners = &chain.owners;
     check_method(request.method())?;
     if request.version() >= Version::HTTP_2 {
-        check_fields(request.headers(), shared.limits.gate.max_fields)?;
+        check_fields(request.headers(), shared.limits.intake.max_fields)?;
     }
     let origin = origin(request.headers(), &shared.copy_mark)?;
     let upgrade = upgrade::requested_upgrade(request, &rules.upgrades)?;
@@ -100,6 +100,7 @@ pub(crate) fn decode(
             response_headers: HeaderMap::new(),
             attributes: attributes_behind(connection, chain.as_ref()),
             bounds: shared.head_bounds(),
+            coding: None,
         },
         written_host,
         upgrade,
@@ -121,7 +122,7 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
     }
 }
 
-/// The rules that the gate checks for HTTP/1: how many fields a head has, and no blank at an end of a value (RFC 9113
+/// The rules that the intake checks for HTTP/1: how many fields a head has, and no blank at an end of a value (RFC 9113
 /// §8.2.1, RFC 9114 §10.3). Servers of HTTP/1 do not read such a blank, so they would receive another value than policies saw.
 fn check_fields(headers: &HeaderMap, max_fields: usize) -> Result<(), Refusal> {
     // HTTP/2 and HTTP/3 may send a cookie as several fields, which count as the one that they become.
@@ -164,6 +165,7 @@ pub(crate) fn refused(request: &Request<RequestBody>, arrival: &Arrival<'_>) -> 
         response_headers: HeaderMap::new(),
         attributes: attributes_behind(connection, chain.as_ref()),
         bounds: HeadBounds::default(),
+        coding: None,
     }
 }
 

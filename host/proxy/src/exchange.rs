@@ -11,6 +11,7 @@ use crate::body_budget::{BodyRoom, BodySender};
 use crate::calls::HookCalls;
 use crate::chain::Chain;
 use crate::connection::Connection;
+use crate::encodings::Encodings;
 use crate::grpc_web::GrpcWebCall;
 use crate::heads::CopyMark;
 use crate::mirror_places::MirrorPlaces;
@@ -183,6 +184,16 @@ impl ExchangeState {
     /// Where bodies that filters see whole, or hold, take their memory from: what its client may have of it, also for what an
     /// upstream answers.
     pub(crate) fn body_room(&self) -> BodyRoom {
+        BodyRoom::new(&self.shared.bodies, self.body_sender())
+    }
+
+    /// The encoders of the proxy.
+    pub(crate) fn encodings(&self) -> &Arc<Encodings> {
+        &self.shared.encodings
+    }
+
+    /// Who has the memory that is used for its bodies.
+    pub(crate) fn body_sender(&self) -> BodySender {
         let attributes = &self.exchange.attributes;
         let mut sender = BodySender::new(attributes.find("source.address"));
         // A proxy of the mesh carries the requests of many.
@@ -190,7 +201,7 @@ impl ExchangeState {
             let list = self.exchange.headers.get("x-forwarded-for");
             sender = sender.behind(list.and_then(|list| list.to_str().ok()));
         }
-        BodyRoom::new(&self.shared.bodies, sender)
+        sender
     }
 
     /// It waits for a long call of a filter: pauses after such calls are for others.

@@ -1,6 +1,7 @@
 //! Everything that a worker needs to serve, as one immutable value.
 
 use crate::heads::Owners;
+use crate::plaintext_counts::PlaintextPort;
 use crate::shadow::Shadow;
 use crate::stream_routes::StreamRules;
 use std::collections::{HashMap, HashSet};
@@ -35,6 +36,8 @@ pub struct ListenerConfig {
     pub tcp: Option<TcpRules>,
     /// Which of the connections that the kernel leads to its socket it takes; `None`: the kernel leads none there.
     pub captured: Option<CaptureRules>,
+    /// It also takes connections in plain text, which are of this port; `None`: TLS alone, if it has any.
+    pub plaintext: Option<Arc<PlaintextPort>>,
 }
 
 /// Captured connections of a listener, by the address that the application connected to.
@@ -336,6 +339,12 @@ pub struct Generation {
     pub config: serde_json::Value,
 }
 
+/// A service and its balancer, by their numbers in a generation.
+pub(crate) struct BalancerPlace {
+    pub(crate) filter: usize,
+    pub(crate) service: usize,
+}
+
 impl std::fmt::Debug for Generation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "generation {} ({})", self.number, self.revision)
@@ -346,6 +355,11 @@ impl Generation {
     /// Its shadows, each with the name of its slot.
     pub(crate) fn shadows(&self) -> impl Iterator<Item = (&str, &Shadow)> {
         self.filters.iter().filter_map(|one| Some((one.name.as_str(), one.shadow.as_ref()?)))
+    }
+
+    /// The services that a balancer weighs: each by that of the first chain that may send to it.
+    pub(crate) fn weighed_services(&self) -> Vec<BalancerPlace> {
+        weighed_services(&self.chains)
     }
 
     /// An empty generation, before the first real one.
@@ -360,6 +374,19 @@ impl Generation {
             config: serde_json::Value::Null,
         }
     }
+}
+
+fn weighed_services(chains: &[ChainLayout]) -> Vec<BalancerPlace> {
+    let mut places: Vec<BalancerPlace> = Vec::new();
+    for chain in chains {
+        let Some(filter) = chain.balancer else { continue };
+        for &service in chain.backends.iter().chain(chain.tunnels.iter().flatten()).flatten() {
+            if !places.iter().any(|one| one.service == service) {
+                places.push(BalancerPlace { filter, service });
+            }
+        }
+    }
+    places
 }
 
 impl ChainLayout {
@@ -496,4 +523,27 @@ impl Attachment {
 fn places(names: &[String], services: &[ServiceConfig]) -> Vec<Option<usize>> {
     let place = |name: &String| services.iter().position(|service| service.name == *name);
     names.iter().map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_weighed_by_the_first_chain_that_reaches_it() {
+        let chain = |balancer, backends: &[Option<usize>]| ChainLayout {
+            balancer,
+            backends: backends.to_vec(),
+            tunnels: vec![vec![Some(7), None]],
+            ..ChainLayout::default()
+        };
+        let chains = [
+            chain(None, &[Some(0)]),
+            chain(Some(4), &[Some(1), None, Some(1)]),
+            chain(Some(5), &[Some(1), Some(2)]),
+        ];
+        let places = weighed_services(&chains);
+        let places: Vec<_> = places.iter().map(|one| (one.filter, one.service)).collect();
+        assert_eq!(places, [(4, 1), (4, 7), (5, 2)]);
+    }
 }

@@ -15,8 +15,8 @@
 //!    services. A connection that a hook sends to a service as it is goes through `tunnel`, which uses `endpoint_choice`,
 //!    `breaker` and `exchange` and no other stage; one of a `tcp` port goes through `tcp`, at a gateway to
 //!    the service that `stream_routes` chooses, and `tcp_refusal` is why it is
-//!    closed. After a swap `reconsider` and `worker/admit_again` have open ones judged by the guards that changed. A request that the gate of `tamis-transport` refused
-//!    is recorded as an exchange by `gate_refusal`: only telemetry, and the `finished` hooks of filters without a
+//!    closed. After a swap `reconsider` and `worker/admit_again` have open ones judged by the guards that changed. A request that the intake of `tamis-transport` refused
+//!    is recorded as an exchange by `intake_refusal`: only telemetry, and the `finished` hooks of filters without a
 //!    scope, see it.
 //! 2. `pipeline` alone knows the order of the stages, which return to it; a stage knows the order of its own steps.
 //! 3. `unexpected_content`: waits for the end of a request that must have no content.
@@ -40,17 +40,21 @@
 //!     endpoint agreed to another protocol, `switch` answers the client instead (with the steps of `respond` for the
 //!     head), and `reply` has `tunnel` copy between both sides.
 //! 11. `reply` passes the response to the connection, with `response_body`, which shows chunks and trailers to their
-//!     hooks as they are sent (and has `grpc_web` put trailers into the body for browsers). A stage that stops the exchange (`stop`) gets here at once: with the answer of a filter,
+//!     hooks as they are sent, has `encoding` encode them where a filter chose a coding (`encode` makes the head, within the memory of `encodings`), and has `grpc_web` put trailers into the body for browsers. A stage that stops the exchange (`stop`) gets here at once: with the answer of a filter,
 //!     or with a refusal, which `refuse` alone turns into a response; `local` shows both to the response hooks.
 //! 12. `exchange/settle` runs when the response has been read to its end or the client is gone: `telemetry` filters,
 //!     `counts` and `traffic`, the access record, which `tap` shows to operators who watch.
+//!
+//! Where a service takes plain text too, `worker/plaintext` finds out what a connection begins with; `plaintext_counts` counts
+//! those without TLS.
 //!
 //! A connection that the kernel led to a sidecar is one of the listener with the address that its application asked for
 //! (`worker/state`); `egress` connects, or refuses, what leaves the mesh.
 //!
 //! Datagrams of a listener for UDP are read by `worker/udp`, which asks the connection hooks when a client sends its first one
 //! and knows its session from then on (`worker/udp_sessions`). `udp` chooses its endpoint (`endpoint_choice`, `breaker`), and
-//! `udp_session` sends datagrams on; those that come before there is an endpoint wait in `udp_waiting`. `udp_counts` counts.
+//! `udp_session` sends datagrams on; those that come before there is an endpoint wait in `udp_waiting`. `udp_counts` counts. `own_udp` has the
+//! addresses of this process, from which no session begins.
 //!
 //! Calls of filters to services of the mesh (`mesh_calls`) are made on a worker too, with `endpoint_choice` and `breaker`, and
 //! pass none of these rooms.
@@ -90,17 +94,20 @@ mod counts;
 mod decide;
 mod decode;
 mod egress;
+mod encode;
+mod encoding;
+mod encodings;
 mod endpoint_choice;
 mod error;
 mod exchange;
 mod failure;
-mod gate_refusal;
 mod gathered_chunks;
 mod generation;
 mod grpc_web;
 mod handshakes;
 mod heads;
 mod hedges;
+mod intake_refusal;
 mod latencies;
 mod leaving;
 
@@ -110,8 +117,10 @@ mod mirror;
 mod mirror_places;
 mod names;
 mod outgoing;
+mod own_udp;
 mod patience;
 mod pipeline;
+mod plaintext_counts;
 mod proxy;
 mod proxy_state;
 mod receive;
@@ -160,10 +169,13 @@ pub use generation::{
 };
 pub use heads::Owners;
 pub use mesh_calls::MeshCalls;
+pub use plaintext_counts::PlaintextPort;
 pub use proxy::{Proxy, ProxyOptions};
 pub use proxy_state::{InheritedSockets, LeaveError};
 pub use shadow::{Difference, Shadow, ShadowReport};
-pub use status::{CertificateStatus, IdentityStatus, OrderStatus, SlotState, SlotStatus, Status};
+pub use status::{
+    CertificateStatus, IdentityStatus, OrderStatus, PlaintextStatus, SlotState, SlotStatus, Status,
+};
 pub use stream_routes::{StreamBackend, StreamRules};
 pub use tamis_refused::Refused;
 pub use traffic::TrafficCounts;

@@ -31,6 +31,8 @@ pub(crate) async fn local(
         ExchangeStop::Refused(_) | ExchangeStop::LastHop(_) => ("host", None),
     };
     let mut response = stop.response(state, reasons);
+    // That was chosen for another response.
+    state.exchange.coding = None;
     let chain = Rc::clone(&state.chain);
     if chain.local_response.is_empty() {
         return response;
@@ -54,13 +56,18 @@ pub(crate) async fn local(
             }
             Err(ExchangeStop::Answered(FilterAnswer { mut reply, .. })) => {
                 let Ok(body) = state.body_room().keep(std::mem::take(&mut reply.body)) else {
+                    state.exchange.coding = None;
                     return ExchangeStop::from(no_room("response.no-room"))
                         .response(state, reasons);
                 };
+                state.exchange.coding = None;
                 let answer = (reply, body);
                 response = refuse::answer(answer, reason.as_deref(), &state.exchange, reasons);
             }
-            Err(stop) => return stop.response(state, reasons),
+            Err(stop) => {
+                state.exchange.coding = None;
+                return stop.response(state, reasons);
+            }
         }
     }
     (state.reason, state.detail, state.answered_by) = (reason, detail, answered_by);

@@ -1,17 +1,23 @@
-//! Copies of a request to the services that the router names.
+//! Copies of a request to the services that the router names. Requests come first: a copy waits for no connection, and gives its own to
+//! a request that waits for one.
 
 use crate::exchange::{ExchangeState, Replay};
 use crate::heads::{Origin, mark_copy};
 use crate::mirror_places::MirrorPlace;
 use crate::outgoing::{self, RequestTemplate, WireProperties};
 use crate::request_parts::RequestParts;
+use bytes::Bytes;
 use std::rc::Rc;
 use std::time::Duration;
-use tamis_exchange::{Exchange, Selection};
-use tamis_upstream::{Pick, SendFailure, Upstream};
+use tamis_exchange::{Body, Exchange, Selection};
+use tamis_upstream::{EndpointCrowd, SendFailure, Upstream};
 
 /// A copy is cancelled after this long.
 const MIRROR_TIME: Duration = Duration::from_secs(60);
+/// How often a copy looks whether requests wait for a connection of its endpoint: then it is given up.
+const LOOK: Duration = Duration::from_millis(500);
+/// Octets that are read of its response, so that its connection can be used again; of a longer one it is closed.
+const RESPONSE_MAX: usize = 64 * 1024;
 
 /// Sends copies. Their responses are ignored; a body that the host no longer has complete is not copied, nor is a copy
 /// that came back.
@@ -48,8 +54,9 @@ pub(crate) fn send(
     }
 }
 
-async fn send_copy(upstream: Rc<Upstream>, exchange: Exchange, body: Replay, _place: MirrorPlace) {
-    let Ok(Pick::Attempt(mut attempt)) = upstream.pick(&[], None).await else { return };
+async fn send_copy(upstream: Rc<Upstream>, exchange: Exchange, body: Replay, place: MirrorPlace) {
+    let Some((mut attempt, _copy)) = upstream.pick_copy().await else { return place.skip() };
+    let crowd = attempt.crowd();
     let template = RequestTemplate {
         upgrade: None,
         trailers: false,
@@ -63,10 +70,32 @@ async fn send_copy(upstream: Rc<Upstream>, exchange: Exchange, body: Replay, _pl
     let Ok(request) = request else { return };
     let sending = tokio::time::timeout(MIRROR_TIME, async {
         let response = attempt.send(request, false, || None).await?;
-        let mut body = response.into_body();
-        // The response is discarded, however long it is.
-        while let Some(Ok(_)) = http_body_util::BodyExt::frame(&mut body).await {}
+        discard(response.into_body()).await;
         Ok::<_, SendFailure>(())
     });
-    drop(sending.await);
+    tokio::select! {
+        _sent = sending => {}
+        () = crowded(&crowd) => {}
+    }
+}
+
+/// Reads a response to its end, or so much of it.
+async fn discard(mut body: Body) {
+    let mut left = RESPONSE_MAX;
+    while let Some(Ok(frame)) = http_body_util::BodyExt::frame(&mut body).await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+/// Ends when requests wait for a connection of the endpoint.
+async fn crowded(crowd: &EndpointCrowd) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if crowd.is_there() {
+            return;
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! How long the proxy waits for the next piece of a body that a client sends over HTTP/2 or HTTP/3.
 //!
-//! Over HTTP/1 the gate keeps this time (`GateLimits::body_timeout`). A connection with streams has none for
+//! Over HTTP/1 the intake keeps this time (`IntakeLimits::body_timeout`). A connection with streams has none for
 //! each: it stays alive by its pings while a stream of it holds a request, its buffers and an upstream.
 
 use bytes::Bytes;
@@ -85,7 +85,7 @@ mod tests {
             ("empty frames", Version::HTTP_2, "text/plain", Some(""), Some(minute)),
             ("a silent call", Version::HTTP_2, "application/grpc", None, Some(GRPC_PAUSE_MAX)),
             ("another spelling", Version::HTTP_2, "application/grp", None, Some(minute)),
-            // There the gate keeps the time.
+            // There the intake keeps the time.
             ("HTTP/3", Version::HTTP_3, "text/plain", None, Some(minute)),
             ("HTTP/1", Version::HTTP_11, "text/plain", None, None),
         ] {

@@ -53,7 +53,7 @@ pub(crate) fn receive(
     } = decoded;
     let host = written_host.zip(connection.routed_host());
     let host = host.map(|(written, routed)| WrittenHost { written, routed: Arc::clone(routed) });
-    let pause = shared.limits.gate.body_timeout;
+    let pause = shared.limits.intake.body_timeout;
     let interim = match (rules.interim, request.version()) {
         (InterimClients::Http2, version) if version < Version::HTTP_2 => InterimSender::default(),
         (InterimClients::Http2 | InterimClients::All, _) => request.body().interim(),

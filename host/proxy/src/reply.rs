@@ -2,6 +2,7 @@
 
 use crate::arrival::Arrival;
 use crate::body::HookedBody;
+use crate::encode::encode;
 use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
 use crate::local::local;
@@ -44,7 +45,11 @@ pub(crate) async fn reply(
     };
     let status = response.status();
     if parts.connects && tunnel.is_none() && status.is_success() {
+        state.exchange.coding = None;
         response = no_tunnel(&mut state, status, reasons).map(HookedBody::from);
+    }
+    if tunnel.is_none() {
+        encode(&mut state, &mut response);
     }
     state.note_head(response.status().as_u16(), response.headers());
     state.grpc_web.take_if(|call| !call.respond(response.headers_mut()));

@@ -52,6 +52,7 @@ pub(crate) fn take_head(
 ) {
     pass_on(&mut headers, status, version, state.next_is_of_mesh);
     state.exchange.status = Some(status);
+    state.exchange.coding = None;
     state.exchange.response_headers = headers;
     if let Some(upstream) = &state.service {
         let taken = upstream.response_limits();

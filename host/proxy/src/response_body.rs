@@ -4,6 +4,7 @@
 use crate::body::HookedBody;
 use crate::body_budget::{TakenRoom, no_room};
 use crate::chunk_end::ChunkEnd;
+use crate::encoding::Encoding;
 use crate::exchange::ExchangeState;
 use crate::gathered_chunks::gathered;
 use crate::grpc_web::{GrpcWebCall, GrpcWebResponse};
@@ -36,6 +37,10 @@ pub(crate) struct ResponseBody {
     end: Option<EarlyEnd>,
     /// What ended the body of the request meanwhile.
     request_end: Option<ChunkEnd>,
+    /// The encoder that it passes behind all filters.
+    encoding: Option<Box<Encoding>>,
+    /// Whether it has one: what is sent is counted behind it.
+    is_encoded: bool,
     /// It answers a call of gRPC-Web.
     web: Option<GrpcWebResponse>,
     /// The room for what its upstream has sent of it and its client does not take.
@@ -156,7 +161,7 @@ impl ResponseBody {
     fn seen(&mut self, frame: &Frame<Bytes>) {
         let Some(state) = self.state.as_mut() else { return };
         if let Some(data) = frame.data_ref() {
-            state.bytes_out += data.len() as u64;
+            state.bytes_out += if self.is_encoded { 0 } else { data.len() as u64 };
         } else if let Some(trailers) = frame.trailers_ref() {
             state.note_trailers(trailers);
         }
@@ -166,7 +171,7 @@ impl ResponseBody {
 impl From<HookedBody> for ResponseBody {
     /// A body without an exchange.
     fn from(hooked: HookedBody) -> Self {
-        let HookedBody { body, chunks, trailers, owners, deadline, request_end } = hooked;
+        let HookedBody { body, chunks, trailers, owners, deadline, request_end, encoding } = hooked;
         Self {
             inner: gathered(body, &chunks),
             state: None,
@@ -177,6 +182,8 @@ impl From<HookedBody> for ResponseBody {
             held: HeldTrailers::default(),
             end: None,
             request_end,
+            is_encoded: encoding.is_some(),
+            encoding,
             web: None,
             unread: None,
         }
@@ -280,10 +287,7 @@ impl ResponseBody {
                     hooks.show(Bytes::new(), true).map(Frame::data)
                 }
                 (Some(frame), _) => frame,
-                (None, _) => {
-                    this.ended(Outcome::default());
-                    return Poll::Ready(None);
-                }
+                (None, _) => return Poll::Ready(None),
             };
             match frame {
                 // A filter swallowed the chunk.
@@ -307,6 +311,33 @@ impl ResponseBody {
     }
 }
 
+impl ResponseBody {
+    /// The next frame behind the encoder, if there is one.
+    fn poll_encoded(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(mut encoding) = self.encoding.take() else { return self.poll_leaving(cx) };
+        let frame = encoding.poll_frame(cx, |cx| self.poll_leaving(cx));
+        self.encoding = Some(encoding);
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                let sent = frame.data_ref().map_or(0, Bytes::len);
+                self.state.iter_mut().for_each(|state| state.bytes_out += sent as u64);
+            }
+            // An error of the body itself has ended the exchange already.
+            Poll::Ready(Some(Err(error))) => {
+                if let Some(state) = self.state.as_mut() {
+                    state.detail = Some(tamis_transport::causes(error));
+                }
+                self.broken();
+            }
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        frame
+    }
+}
+
 impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -319,7 +350,10 @@ impl HttpBody for ResponseBody {
         if let Some(piece) = this.web.as_mut().and_then(GrpcWebResponse::next_piece) {
             return Poll::Ready(Some(Ok(piece)));
         }
-        let frame = ready!(this.poll_leaving(cx));
+        let frame = ready!(this.poll_encoded(cx));
+        if frame.is_none() {
+            this.ended(Outcome::default());
+        }
         Poll::Ready(match (frame, this.web.as_mut()) {
             (Some(Ok(frame)), Some(web)) => Some(web.part(frame).inspect_err(|error| {
                 if let Some(state) = this.state.as_mut() {
@@ -333,11 +367,12 @@ impl HttpBody for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         let web = self.web.as_ref().is_none_or(GrpcWebResponse::is_done);
-        web && self.hooks.is_none() && self.held.is_empty() && self.inner.is_end_stream()
+        let encoded = self.encoding.as_ref().is_none_or(|encoding| encoding.is_done());
+        web && encoded && self.hooks.is_none() && self.held.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let as_it_came = self.hooks.is_none() && self.web.is_none();
+        let as_it_came = self.hooks.is_none() && self.web.is_none() && !self.is_encoded;
         if as_it_came { self.inner.size_hint() } else { SizeHint::default() }
     }
 }

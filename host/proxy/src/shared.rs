@@ -2,10 +2,13 @@
 
 use crate::body_budget::BodyBudget;
 use crate::counts::SlotLedger;
+use crate::encodings::Encodings;
 use crate::handshakes::FailedHandshakes;
 use crate::heads::CopyMark;
 use crate::leaving::LeavingAddresses;
 use crate::mirror_places::MirrorPlaces;
+use crate::own_udp::OwnUdpAddresses;
+use crate::plaintext_counts::PlaintextTraffic;
 use crate::shadow::Shadows;
 use crate::tap::Taps;
 use crate::tcp_counts::TcpTraffic;
@@ -30,6 +33,8 @@ pub(crate) struct ProxyShared {
     pub(crate) max_body_bytes: u64,
     /// Memory for bodies that filters see whole.
     pub(crate) bodies: Arc<BodyBudget>,
+    /// The encoders of responses.
+    pub(crate) encodings: Arc<Encodings>,
     /// Over all workers.
     pub(crate) max_connections: u64,
     pub(crate) recorder: Recorder,
@@ -55,6 +60,10 @@ pub(crate) struct ProxyShared {
     pub(crate) traffic: Traffic,
     pub(crate) tcp: TcpTraffic,
     pub(crate) udp: UdpTraffic,
+    /// The UDP addresses of this process.
+    pub(crate) own_udp: Arc<OwnUdpAddresses>,
+    /// Connections in plain text to ports of the mesh.
+    pub(crate) plaintext: PlaintextTraffic,
     /// The own addresses of connections that leave the mesh.
     pub(crate) leaving: Arc<LeavingAddresses>,
     pub(crate) director: Director,
@@ -93,8 +102,8 @@ impl ProxyShared {
 
     /// How large filters may make heads, before the limits of the upstream are known.
     pub(crate) fn head_bounds(&self) -> HeadBounds {
-        let gate = &self.limits.gate;
-        let request = HeadBound::of_received(gate.max_fields, gate.max_head_bytes);
+        let intake = &self.limits.intake;
+        let request = HeadBound::of_received(intake.max_fields, intake.max_head_bytes);
         HeadBounds { request, response: HeadBound::default() }
     }
 }

@@ -220,9 +220,9 @@ impl Slot {
 
     /// An answer that breaks the contract is a fault like any other: counted, logged, and reported to the
     /// filter's breaker.
-    fn broke(&self, hook: Hook, rule: String) -> CallFault {
+    fn broke(&self, hook: Hook, exchange: u64, rule: String) -> CallFault {
         let Some(running) = &self.running else { return CallFault::BadAnswer(rule) };
-        let fault = running.instances.filter.broke(hook, rule);
+        let fault = running.instances.filter.broke(hook, exchange, rule);
         running.cells.faulted(&fault);
         fault
     }

@@ -22,6 +22,26 @@ pub struct Status {
     /// Its orders of certificates.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub orders: Vec<OrderStatus>,
+    /// Its ports that are served in plain text too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plaintext: Vec<PlaintextStatus>,
+}
+
+/// Connections in plain text to a port of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaintextStatus {
+    /// `namespace/name` of the service.
+    pub service: String,
+    /// Its port.
+    pub port: u16,
+    /// Open connections.
+    pub open: u64,
+    /// Connections since the proxy started.
+    pub total: u64,
+    /// The last second in which one was open, since the Unix epoch; `None`: none was since the proxy started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used: Option<u64>,
 }
 
 /// The orders of certificates for a host.

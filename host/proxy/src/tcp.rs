@@ -4,7 +4,6 @@
 //! An application whose connection is refused sees only that it is closed, since nobody knows what it would understand.
 //! The proxy that asked for a port is answered first, and knows ([`TcpAnswer`]). The records say why.
 
-use crate::body_budget::owner;
 use crate::chain::Chain;
 use crate::connection::Connection;
 use crate::egress;
@@ -22,8 +21,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tamis_exchange::{Exchange, Outcome, Refusal};
 use tamis_transport::{
-    CarriedOctets, CarryEnd, ConnectionInfo, ListenerStage, PeerAnswer, ProxyHeaderVersion,
-    ReceivedAnswer, Shutdown, TcpAnswer, carry, causes, proxy_header,
+    CarriedOctets, CarryEnd, ListenerStage, PeerAnswer, ProxyHeaderVersion, ReceivedAnswer,
+    Shutdown, TcpAnswer, carry, causes, proxy_header,
 };
 use tamis_upstream::Upstream;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -37,6 +36,8 @@ const UNANSWERED: u16 = 0;
 pub(crate) struct TcpConnection {
     /// Its attributes.
     pub(crate) facts: Exchange,
+    /// In whose share of the listener and of the endpoint it counts.
+    pub(crate) caller: Option<Arc<str>>,
     /// Where it comes from, and where it arrived; `None`: a Unix socket.
     pub(crate) ends: Option<(SocketAddr, SocketAddr)>,
     /// The chain of its listener, in the generation that decided.
@@ -53,24 +54,6 @@ pub(crate) struct TcpService {
     pub(crate) service: Option<Rc<Upstream>>,
     /// The reason that the last hook gave.
     pub(crate) reason: Option<String>,
-}
-
-/// Whether the handshake agreed on the port of the listener: otherwise the peer means something else than we do.
-pub(crate) fn is_agreed(rules: &TcpRules, info: &ConnectionInfo) -> bool {
-    match (rules.asked, &info.identity) {
-        (Some(port), identity) => identity.as_ref().is_some_and(|peer| peer.is_tcp(port)),
-        (None, _) => true,
-    }
-}
-
-/// In whose share a connection counts: the identity that was proved, or at a listener of a gateway, which strangers use, the
-/// address that it comes from. `None`: the listener is that of one application.
-fn caller(connection: &Connection, rules: &TcpRules) -> Option<Arc<str>> {
-    let proved = connection.peer_identity.clone();
-    proved.or_else(|| {
-        rules.routed.as_ref()?;
-        owner(Some(&connection.sender_address)).map(|address| address.to_string().into())
-    })
 }
 
 /// What may end a connection, apart from its two sides.
@@ -91,11 +74,15 @@ pub(crate) async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
     shared: &Arc<ProxyShared>,
     ends: ConnectionEnds<impl Fn() -> bool, impl Future<Output = TcpRefusal>>,
 ) {
-    let TcpConnection { facts, ends: addresses, chain, rules, decision } = opening;
+    let TcpConnection { facts, caller, ends: addresses, chain, mut rules, decision } = opening;
     // From here on the end is counted and recorded whatever happens.
     let mut state = ExchangeState::new(facts, &chain, shared, None);
     let counts = shared.tcp.of(&connection.listener);
-    let open = counts.open(rules.max_connections, caller(connection, &rules).as_ref());
+    let open = counts.open(rules.max_connections, caller.as_ref());
+    if connection.tls_version.is_none() {
+        // Proxies alone wait for an answer; here it would be taken for the application's.
+        rules.asked = None;
+    }
     let decision = match &open {
         Ok(_) => decision,
         Err(full) => Err(TcpRefusal::full(*full, rules.max_connections)),
@@ -114,7 +101,8 @@ pub(crate) async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
             Err(refusal) => refusal.end(state),
         };
     }
-    match open_service(&mut state, decision, &rules, addresses).await {
+    let by = (caller.as_ref(), addresses);
+    match open_service(&mut state, decision, &rules, by).await {
         Ok((stream, answer)) => {
             carry_between((client, stream, answer), state, &rules, &counts, ends).await;
         }
@@ -163,7 +151,7 @@ async fn open_service(
     state: &mut ExchangeState,
     decision: Result<TcpService, TcpRefusal>,
     rules: &TcpRules,
-    addresses: Option<(SocketAddr, SocketAddr)>,
+    (caller, addresses): (Option<&Arc<str>>, Option<(SocketAddr, SocketAddr)>),
 ) -> Result<(impl AsyncRead + AsyncWrite + Unpin + use<>, PeerAnswer), TcpRefusal> {
     let TcpService { service, reason } = decision?;
     state.reason = reason.map(Into::into);
@@ -172,7 +160,7 @@ async fn open_service(
         return Err(TcpRefusal::host("upstream.no-endpoint", detail));
     };
     state.service = Some(Rc::clone(&service));
-    let connected = tunnel::connect(state, &service).await;
+    let connected = tunnel::connect(state, &service, caller).await;
     state.upstream_time = state.elapsed();
     let (mut stream, answer) = connected.map_err(|Refusal { code, status, detail, .. }| {
         state.outcome.insert(Outcome::UPSTREAM_FAILED);

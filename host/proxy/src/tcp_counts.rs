@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tamis_upstream::CallerShares;
 
 /// The connections of all `tcp` listeners of a proxy.
 #[derive(Default)]
@@ -17,8 +18,8 @@ pub(crate) struct TcpCounts {
     pub(crate) sent: AtomicU64,
     /// Octets that clients took of services.
     pub(crate) received: AtomicU64,
-    /// Open connections of each caller that is known by its identity or its address; none has an entry without a connection.
-    callers: Mutex<BTreeMap<Arc<str>, u32>>,
+    /// Open connections of each caller that is known by its identity or its address.
+    callers: CallerShares,
 }
 
 impl TcpTraffic {
@@ -66,31 +67,13 @@ impl TcpCounts {
             return Err(TcpFull::Listener);
         }
         if let Some(caller) = caller {
-            self.join(caller, share(most))?;
+            let share = CallerShares::share(most);
+            if !self.callers.join(caller, share) {
+                return Err(TcpFull::Caller(share));
+            }
             open.caller = Some(Arc::clone(caller));
         }
         Ok(open)
-    }
-
-    /// Counts one more connection of a caller.
-    fn join(&self, caller: &Arc<str>, share: u32) -> Result<(), TcpFull> {
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = callers.get(caller).copied().unwrap_or_default();
-        if count >= share {
-            return Err(TcpFull::Caller(share));
-        }
-        callers.insert(Arc::clone(caller), count.saturating_add(1));
-        Ok(())
-    }
-
-    fn leave(&self, caller: &Arc<str>) {
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        match callers.get_mut(caller) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => {
-                callers.remove(caller);
-            }
-        }
     }
 
     pub(crate) fn note(&self, sent: u64, received: u64) {
@@ -106,15 +89,10 @@ pub(crate) struct OpenTcp {
     caller: Option<Arc<str>>,
 }
 
-/// Connections of one caller, of all those of a listener.
-fn share(most: u32) -> u32 {
-    (most / 2).max(1)
-}
-
 impl Drop for OpenTcp {
     fn drop(&mut self) {
         if let Some(caller) = &self.caller {
-            self.counts.leave(caller);
+            self.counts.callers.leave(caller);
         }
         self.counts.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -174,7 +152,7 @@ mod tests {
             assert_eq!(counts.open.load(Ordering::Relaxed), held.len() as u64, "{most}");
             drop(held);
             assert_eq!(counts.open.load(Ordering::Relaxed), 0, "{most}");
-            assert!(counts.callers.lock().unwrap().is_empty(), "{most}: nobody is remembered");
+            assert!(counts.callers.is_empty(), "{most}: nobody is remembered");
         }
     }
 }

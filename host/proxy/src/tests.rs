@@ -39,7 +39,8 @@ use std::process::Command;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use tamis_engine::{
-    CompiledComponent, Engine, Filter, FilterOptions, FilterState, Grant, Isolation, OnFailure,
+    Admission, CompiledComponent, Engine, Filter, FilterOptions, FilterState, Grant, Isolation,
+    OnFailure,
 };
 use tamis_exchange::{Attributes, Exchange, Refusal, Scheme};
 use tamis_observe::Metrics;
@@ -109,7 +110,7 @@ fn options(config: &Value, digest: &str) -> FilterOptions {
         digest: digest.into(),
         version: "0.1.0".into(),
         config_json: config.to_string(),
-        grant: Grant::everything(),
+        admission: Admission::everything(),
         state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
         fetch: None,
         failure: OnFailure::Closed,
@@ -190,6 +191,7 @@ fn shared() -> ProxyShared {
         limits: options.limits,
         max_body_bytes: u64::MAX,
         bodies: Default::default(),
+        encodings: Default::default(),
         max_connections: options.max_connections,
         recorder: options.recorder,
         taps: Arc::default(),
@@ -209,6 +211,8 @@ fn shared() -> ProxyShared {
         traffic: Traffic::new(1),
         tcp: Default::default(),
         udp: Default::default(),
+        own_udp: Default::default(),
+        plaintext: Default::default(),
         leaving: Default::default(),
         director: Default::default(),
         identity: None,
@@ -228,6 +232,7 @@ fn exchange(path: &str) -> Exchange {
         response_headers: HeaderMap::new(),
         attributes: Attributes::default(),
         bounds: tamis_exchange::HeadBounds::default(),
+        coding: None,
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tamis_exchange::{Exchange, Fault, Outcome, Refusal};
 use tamis_transport::{CarriedOctets, CarryEnd, ListenerStage, PeerAnswer, Shutdown, carry};
-use tamis_upstream::{AttemptOutcome, Upstream};
+use tamis_upstream::{AttemptOutcome, EndpointLimit, Upstream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Endpoints tried for a tunnel; connecting elsewhere is always safe.
@@ -58,6 +58,8 @@ pub(crate) fn carry_upgrade(
 pub(crate) struct Forward {
     /// Attributes of the connection.
     pub(crate) facts: Exchange,
+    /// The identity that was proved.
+    pub(crate) caller: Option<Arc<str>>,
     /// The chain of its listener, in the generation whose hook decided so.
     pub(crate) chain: Rc<Chain>,
     /// The service.
@@ -74,12 +76,12 @@ pub(crate) async fn forward<IO: AsyncRead + AsyncWrite + Unpin>(
     (shared, refused): (&Arc<ProxyShared>, impl Future<Output = TcpRefusal>),
     shutdown: &mut Shutdown,
 ) {
-    let Forward { facts, chain, service, reason } = forward;
+    let Forward { facts, caller, chain, service, reason } = forward;
     // From here on the end is counted and recorded whatever happens.
     let mut state = ExchangeState::new(facts, &chain, shared, None);
     state.service = Some(Rc::clone(&service));
     state.reason = reason.map(Into::into);
-    let connected = connect(&mut state, &service).await;
+    let connected = connect(&mut state, &service, caller.as_ref()).await;
     state.upstream_time = state.elapsed();
     match connected {
         Ok((stream, answer)) => {
@@ -95,10 +97,11 @@ pub(crate) async fn forward<IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// A connection to one of the endpoints, and the answer of the proxy there; tries another if one cannot be reached.
+/// A connection to one of the endpoints, in the share of its caller if that is known, and the answer of the proxy there; tries another if one cannot be reached.
 pub(crate) async fn connect(
     state: &mut ExchangeState,
     upstream: &Rc<Upstream>,
+    caller: Option<&Arc<str>>,
 ) -> Result<(impl AsyncRead + AsyncWrite + Unpin + use<>, PeerAnswer), Refusal> {
     upstream.note_request();
     let chain = Rc::clone(&state.chain);
@@ -115,7 +118,7 @@ pub(crate) async fn connect(
         }
         state.attempts += 1;
         state.endpoint = Some(Arc::clone(&endpoint));
-        match attempt.connect().await {
+        match attempt.connect(caller).await {
             Ok(connected) => {
                 ask_breaker(&chain, upstream, attempt.record(AttemptOutcome::Success));
                 state.hold(attempt);
@@ -123,7 +126,8 @@ pub(crate) async fn connect(
             }
             Err(failure) => {
                 let is_full = failure.limit.is_some();
-                let code = if is_full { "upstream.tunnels" } else { "upstream.connect" };
+                let of_tunnels = failure.limit == Some(EndpointLimit::Tunnels);
+                let code = if of_tunnels { "upstream.tunnels" } else { "upstream.connect" };
                 // A bound of this proxy that clients reach must not open the circuit for requests.
                 if !is_full {
                     ask_breaker(&chain, upstream, attempt.record(AttemptOutcome::Failure));

@@ -41,6 +41,18 @@ pub(crate) enum UdpEnd {
     Nowhere,
 }
 
+/// A session is judged without an answer after so long: that its endpoint is gone is known by then, also where a host that is away
+/// is asked for its address three times, a second apart.
+const SILENCE: Duration = Duration::from_secs(4);
+
+/// What the endpoint of a session sent back.
+enum Heard {
+    Answer,
+    Gone,
+    /// Nothing, for [`SILENCE`].
+    Nothing,
+}
+
 /// Serves one session to its end.
 pub(crate) async fn serve(
     session: &UdpSession,
@@ -48,14 +60,14 @@ pub(crate) async fn serve(
     shared: &Arc<ProxyShared>,
     ends: ConnectionEnds<impl Fn() -> bool, impl Future<Output = TcpRefusal>>,
 ) -> UdpEnd {
-    let TcpConnection { facts, chain, rules, decision, .. } = opening;
+    let TcpConnection { facts, caller, chain, rules, decision, .. } = opening;
     // From here on the end is counted and recorded whatever happens.
     let mut state = ExchangeState::new(facts, &chain, shared, None);
     // What pauses for exchanges that wait for their heads pauses no longer.
     state.note_head(UNOPENED, &HeaderMap::new());
     let mut carrying = CarriedSession { state: Some(state), session };
     let opened = match carrying.state.as_mut() {
-        Some(state) => open(state, decision).await,
+        Some(state) => open(state, decision, caller.as_ref()).await,
         None => return UdpEnd::Over,
     };
     let (mut attempt, upstream, service) = match opened {
@@ -73,11 +85,19 @@ pub(crate) async fn serve(
         state.upstream_time = state.elapsed();
         state.note_head(OPENED, &HeaderMap::new());
     }
+    let _own = upstream.local_address().map(|it| shared.own_udp.session(it));
     let upstream = session.open(upstream);
-    let mut judge = |outcome| ask_breaker(&chain, &service, attempt.record(outcome));
+    let mut judge = |heard| {
+        let question = match heard {
+            Heard::Answer => attempt.record(AttemptOutcome::Success),
+            Heard::Gone => attempt.record(AttemptOutcome::Failure),
+            Heard::Nothing => attempt.record_silence(),
+        };
+        ask_breaker(&chain, &service, question);
+    };
     let end = carry((session, upstream), rules.idle_timeout, ends, &mut judge).await;
     if matches!(end, SessionEnd::Broken(_)) && !session.is_answered() {
-        judge(AttemptOutcome::Failure);
+        judge(Heard::Gone);
     }
     carrying.end(end);
     UdpEnd::Over
@@ -87,6 +107,7 @@ pub(crate) async fn serve(
 async fn open(
     state: &mut ExchangeState,
     decision: Result<TcpService, TcpRefusal>,
+    caller: Option<&Arc<str>>,
 ) -> Result<(Attempt, UpstreamDatagrams, Rc<Upstream>), TcpRefusal> {
     let TcpService { service, reason } = decision?;
     state.reason = reason.map(Into::into);
@@ -117,7 +138,7 @@ async fn open(
         }
         state.attempts += 1;
         state.endpoint = Some(Arc::clone(&endpoint));
-        match attempt.open_datagrams() {
+        match attempt.open_datagrams(caller) {
             Ok(upstream) => return Ok((attempt, upstream, service)),
             Err(failure) => {
                 last = Some(failed(state, "upstream.connect", failure.detail));
@@ -151,18 +172,19 @@ enum SessionEnd {
     Revoked(TcpRefusal),
 }
 
-/// Sends datagrams on until an end. `judge` hears of the first answer.
+/// Sends datagrams on until an end. `judge` hears of the first answer, or that there is none for long.
 async fn carry(
     (session, upstream): (&UdpSession, &UpstreamDatagrams),
     idle: Duration,
     ends: ConnectionEnds<impl Fn() -> bool, impl Future<Output = TcpRefusal>>,
-    judge: &mut impl FnMut(AttemptOutcome),
+    judge: &mut impl FnMut(Heard),
 ) -> SessionEnd {
     let ConnectionEnds { shutdown, is_served, refused } = ends;
     let mut refused = pin!(refused);
     let mut last_stage = pin!(last_stage(shutdown));
     let (mut drains, mut quiet, mut is_judged) = (false, idle, false);
     let mut silence = pin!(tokio::time::sleep(quiet));
+    let (mut unanswered, mut is_waited) = (pin!(tokio::time::sleep(SILENCE)), false);
     loop {
         tokio::select! {
             relayed = session.relay(upstream) => {
@@ -171,8 +193,12 @@ async fn carry(
                 }
                 if !is_judged && session.is_answered() {
                     is_judged = true;
-                    judge(AttemptOutcome::Success);
+                    judge(Heard::Answer);
                 }
+            }
+            () = &mut unanswered, if !is_judged && !is_waited => {
+                is_waited = true;
+                judge(Heard::Nothing);
             }
             error = session.broken() => return SessionEnd::Broken(error),
             refusal = &mut refused => return SessionEnd::Revoked(refusal),

@@ -34,10 +34,13 @@ pub(crate) enum DropReason {
     Draining,
     /// The system has no room for it, or does not send one so large.
     Unsent,
+    /// It comes from a socket of this proxy itself.
+    Loop,
 }
 
 impl DropReason {
-    const ALL: [Self; 5] = [Self::Refused, Self::Full, Self::Waiting, Self::Draining, Self::Unsent];
+    const ALL: [Self; 6] =
+        [Self::Refused, Self::Full, Self::Waiting, Self::Draining, Self::Unsent, Self::Loop];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -46,6 +49,7 @@ impl DropReason {
             Self::Waiting => "waiting",
             Self::Draining => "draining",
             Self::Unsent => "unsent",
+            Self::Loop => "loop",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Content where none is expected.
 //!
 //! Servers disagree whether GET, HEAD and TRACE have content: one that does not read it takes it for the next request on the
-//! connection. HTTP/1.1 states in the head whether there is any, and the gate refuses it; HTTP/2 and HTTP/3 may leave that open until the
+//! connection. HTTP/1.1 states in the head whether there is any, and the intake refuses it; HTTP/2 and HTTP/3 may leave that open until the
 //! stream ends, so the end is waited for here.
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use std::time::Duration;
 use tamis_exchange::{Fault, Refusal};
 
-/// How long to wait for the end of such a stream; as long as the gate waits for the end of a head.
+/// How long to wait for the end of such a stream; as long as the intake waits for the end of a head.
 const END_MAX: Duration = Duration::from_secs(10);
 
 /// Checks that a request whose method has no content has none.
@@ -90,7 +90,7 @@ mod tests {
             assert_eq!(checked(method, two, frames(["", "a"])).await, refused, "{method}");
             let never = StreamBody::new(futures_util::stream::pending());
             assert_eq!(checked(method, two, never).await, Some(("http.body-timeout", 408)));
-            // The gate has checked the head.
+            // The intake has checked the head.
             assert_eq!(checked(method, Version::HTTP_11, Full::from("a")).await, None, "{method}");
         }
         for method in ["POST", "OPTIONS", "DELETE", "QUERY"] {

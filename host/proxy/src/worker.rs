@@ -5,6 +5,7 @@ mod admit_again;
 mod handle;
 mod host;
 pub(crate) mod listener_place;
+mod plaintext;
 mod quic;
 mod quic_socket;
 mod requests;
@@ -13,6 +14,7 @@ mod sender;
 mod serve;
 pub(crate) mod state;
 mod udp;
+mod udp_refused;
 mod udp_sessions;
 
 use crate::balance;

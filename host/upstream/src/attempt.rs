@@ -22,6 +22,8 @@ pub struct Attempt {
     endpoint: Arc<EndpointState>,
     pub(crate) pool: Rc<Pool>,
     ticket: Option<Ticket>,
+    /// It counts among the requests of the service.
+    is_request: bool,
     began: Instant,
     slow_call: Duration,
     /// Its stream over HTTP/2, until it ends.
@@ -66,12 +68,24 @@ impl Attempt {
         slow_call: Duration,
     ) -> Self {
         service.in_flight.fetch_add(1, Ordering::Relaxed);
+        let mut attempt = Self::of_copy(service, endpoint, slow_call);
+        (attempt.is_request, attempt.ticket) = (true, Some(ticket));
+        attempt
+    }
+
+    /// That of a copy: none of the requests that the service may have, and nothing that its circuit learns from.
+    pub(crate) fn of_copy(
+        service: &Arc<ServiceState>,
+        endpoint: &Endpoint,
+        slow_call: Duration,
+    ) -> Self {
         endpoint.state.in_flight.fetch_add(1, Ordering::Relaxed);
         Self {
             service: Arc::clone(service),
             endpoint: Arc::clone(&endpoint.state),
             pool: Rc::clone(&endpoint.pool),
-            ticket: Some(ticket),
+            ticket: None,
+            is_request: false,
             began: service.clock.now(),
             slow_call,
             stream: None,
@@ -137,11 +151,22 @@ impl Attempt {
         let look = self.endpoint.record(ticket, sample, latency);
         look.then(|| BreakerQuestion::new(&self.service, &self.endpoint))
     }
+
+    /// Nothing was heard of it for long, neither an answer nor that the endpoint is gone: who sends datagrams may wait for none.
+    /// A probe has succeeded then, so that no silence keeps the endpoint out of service; of others nothing is recorded yet.
+    /// Returns a question when the breaker filter should decide.
+    pub fn record_silence(&mut self) -> Option<BreakerQuestion> {
+        let ticket = self.ticket.take_if(|ticket| ticket.is_probe())?;
+        let look = self.endpoint.record_silence(ticket);
+        look.then(|| BreakerQuestion::new(&self.service, &self.endpoint))
+    }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.service.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.is_request {
+            self.service.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
         self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
         if let Some(ticket) = self.ticket.take() {
             self.endpoint.cancel(ticket);

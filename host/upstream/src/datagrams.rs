@@ -4,6 +4,8 @@ use crate::attempt::Attempt;
 use crate::pool::place::ConnectionPlace;
 use crate::send::SendFailure;
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use tamis_exchange::Cause;
 use tamis_transport::{Address, UdpPeer, causes};
 
@@ -14,6 +16,14 @@ pub struct UpstreamDatagrams {
 }
 
 impl UpstreamDatagrams {
+    /// The address from which it sends.
+    ///
+    /// # Errors
+    /// The operating system's error.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.peer.local_address()
+    }
+
     /// Waits until a datagram of the endpoint may be there. Cancel-safe.
     ///
     /// # Errors
@@ -40,24 +50,24 @@ impl UpstreamDatagrams {
 }
 
 impl Attempt {
-    /// Opens a socket of its own for datagrams. Nothing is sent yet, so that nobody may be there shows later.
+    /// Opens a socket of its own for datagrams, in the share of its caller if that is known. Nothing is sent yet, so that nobody may be there shows later.
     ///
     /// # Errors
-    /// The endpoint has all its connections in use, is no IP address, or is reached over TLS; or the system has no socket
+    /// The endpoint has all its connections in use, or the caller its share of them; it is no IP address, or is reached over TLS; or the system has no socket
     /// left.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O enabled.
-    pub fn open_datagrams(&self) -> Result<UpstreamDatagrams, SendFailure> {
+    pub fn open_datagrams(
+        &self,
+        caller: Option<&Arc<str>>,
+    ) -> Result<UpstreamDatagrams, SendFailure> {
         let failed = |detail| SendFailure::untouched(Cause::ConnectFailure, detail);
         let address = match &self.pool.address {
             Address::Tcp(address) if !self.pool.is_secure() => *address,
             other => return Err(failed(format!("{other} takes no datagrams"))),
         };
-        let place = ConnectionPlace::take(&self.pool).ok_or_else(|| {
-            let detail = format!("{address} has all its connections in use");
-            SendFailure::untouched(Cause::Other, detail)
-        })?;
+        let place = ConnectionPlace::take_for(&self.pool, caller)?;
         let peer = UdpPeer::connect(address).map_err(|error| failed(causes(&error)))?;
         Ok(UpstreamDatagrams { peer, _place: place })
     }

@@ -6,6 +6,7 @@ use crate::pool::place::{ConnectionPlace, PlacedStream, TunnelPlace};
 use crate::pool::{http1, http2};
 use crate::send::{SendFailure, UpstreamRequest};
 use http::{HeaderMap, Response, StatusCode};
+use std::sync::Arc;
 use tamis_exchange::{Body, Cause};
 use tamis_transport::{AnsweredStream, PeerAnswer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -67,22 +68,20 @@ impl Attempt {
     }
 
     /// Opens a connection of its own for bytes that are not HTTP; it keeps its place among the endpoint's
-    /// connections until it is dropped. The proxy of a `tcp` port answers with the first octets that are read.
+    /// connections until it is dropped, in the share of its caller if that is known. The proxy of a `tcp` port answers with the first octets that are read.
     ///
     /// # Errors
     /// The reason; nothing was sent.
     pub async fn connect(
         &mut self,
+        caller: Option<&Arc<str>>,
     ) -> Result<(impl AsyncRead + AsyncWrite + Unpin + Send + use<>, PeerAnswer), SendFailure> {
         // A `tcp` port has no requests that would need places.
         let tunnel = match self.pool.protocol {
             Protocol::Tcp(_) => None,
             Protocol::Http1 | Protocol::Http2 => Some(TunnelPlace::take(&self.pool)?),
         };
-        let place = ConnectionPlace::take(&self.pool).ok_or_else(|| {
-            let detail = format!("{} has all its connections in use", self.pool.address);
-            SendFailure::untouched(Cause::Other, detail)
-        })?;
+        let place = ConnectionPlace::take_for(&self.pool, caller)?;
         let stream = self.pool.open_raw().await?;
         let answer = if self.pool.answers() { PeerAnswer::default() } else { PeerAnswer::opened() };
         let stream =

@@ -2,6 +2,7 @@
 //!
 //! These are values: `circuit/admission` decides by them whether an attempt passes, and `circuit/outcome` writes how it ended.
 
+use crate::caller_shares::CallerShares;
 use crate::circuit::CircuitState;
 use crate::endpoint_queue::EndpointQueue;
 use crate::latency::EndpointLatency;
@@ -37,8 +38,12 @@ pub(crate) struct EndpointState {
     pub(crate) not_closed: AtomicBool,
     pub(crate) in_flight: AtomicU32,
     pub(crate) connections: AtomicU32,
+    /// Those of callers whose sessions and connections are carried unread.
+    pub(crate) callers: CallerShares,
     /// Tunnels and requests for one, each of which has a connection.
     pub(crate) tunnels: AtomicU32,
+    /// Copies of requests.
+    pub(crate) copies: AtomicU32,
     /// Requests that wait for one of its connections over HTTP/1.
     pub(crate) queue: EndpointQueue,
     pub(crate) behind_name: bool,
@@ -65,7 +70,9 @@ impl EndpointState {
             not_closed: AtomicBool::new(false),
             in_flight: AtomicU32::default(),
             connections: AtomicU32::default(),
+            callers: CallerShares::default(),
             tunnels: AtomicU32::default(),
+            copies: AtomicU32::default(),
             queue: EndpointQueue::default(),
             behind_name,
             latency: EndpointLatency::new(now),

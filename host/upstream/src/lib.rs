@@ -17,6 +17,7 @@
 mod ask;
 mod attempt;
 mod budget;
+mod caller_shares;
 mod circuit;
 mod config;
 mod datagrams;
@@ -42,6 +43,7 @@ mod window;
 
 pub use ask::BreakerQuestion;
 pub use attempt::{Attempt, AttemptOutcome, EndpointCrowd};
+pub use caller_shares::CallerShares;
 pub use config::{
     EndpointConfig, EndpointTarget, PickAlgorithm, Protocol, ServiceConfig, ServiceSettings,
 };
@@ -49,6 +51,7 @@ pub use datagrams::UpstreamDatagrams;
 pub use endpoint_state::EndpointSnapshot;
 pub use pick::{Pick, PickFailure};
 pub use pool::http1::Tunnel;
+pub use pool::place::CopyPlace;
 pub use protocol::is_broken_by;
 pub use send::{EndpointLimit, SendFailure, UpstreamRequest};
 pub use service_state::ServiceSnapshot;

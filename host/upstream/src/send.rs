@@ -24,6 +24,8 @@ pub struct SendFailure {
 /// A limit on what is under way to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndpointLimit {
+    /// On connections, or on those of one caller.
+    Connections,
     /// On tunnels.
     Tunnels,
     /// On requests that wait for one of its connections.
@@ -46,6 +48,11 @@ impl SendFailure {
     /// No place is left for one more tunnel.
     pub(crate) fn tunnels(detail: String) -> Self {
         Self::limited(EndpointLimit::Tunnels, detail)
+    }
+
+    /// No place is left for one more connection, or for one of its caller.
+    pub(crate) fn connections(detail: String) -> Self {
+        Self::limited(EndpointLimit::Connections, detail)
     }
 
     /// No place is left for one more request that waits for a connection.

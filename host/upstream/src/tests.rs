@@ -7,6 +7,7 @@ mod queue;
 mod resolve;
 mod server;
 mod service;
+mod shares;
 mod sharing;
 mod streams;
 mod tls;

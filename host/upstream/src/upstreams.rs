@@ -6,6 +6,7 @@ use crate::circuit::admission::{Admission, Ticket};
 use crate::config::ServiceConfig;
 use crate::endpoints::{Endpoint, Endpoints};
 use crate::pick::{Pick, PickFailure, choose, pick_where_all_closed};
+use crate::pool::place::CopyPlace;
 use crate::pools::Pools;
 use crate::resolve::NameResolver;
 use crate::service_state::ServiceState;
@@ -255,6 +256,23 @@ impl Upstream {
         }
         let retry_in_ms = u32::try_from(soonest.as_millis()).unwrap_or(u32::MAX);
         Err(PickFailure::CircuitOpen { retry_in_ms })
+    }
+
+    /// An endpoint for the copy of a request, and a place that the copy keeps until it is over; `None`: requests need all that there
+    /// is. It takes no probe of a circuit, asks nobody about one, and is none of the requests that the service may have.
+    pub async fn pick_copy(self: &Rc<Self>) -> Option<(Attempt, CopyPlace)> {
+        let config = self.config()?;
+        let endpoints = self.list(config).await.ok()?;
+        let may = |index: usize| {
+            endpoints.get(index).is_some_and(|one| !one.state.not_closed.load(Ordering::Relaxed))
+        };
+        let turn = self.picks.get();
+        self.picks.set(turn.wrapping_add(1));
+        let (algorithm, random) = (config.settings.algorithm, self.state.random);
+        let index = choose(&endpoints, may, None, algorithm, turn, random)?;
+        let endpoint = endpoints.get(index)?;
+        let place = CopyPlace::take(&endpoint.pool)?;
+        Some((Attempt::of_copy(&self.state, endpoint, config.settings.slow_call), place))
     }
 
     fn attempt(&self, endpoint: &Endpoint, ticket: Ticket, config: &ServiceConfig) -> Attempt {

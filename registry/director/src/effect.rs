@@ -1,12 +1,16 @@
 //! The effect of a change on proxies.
 
+mod outside;
+mod protection;
+mod trust;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::Serialize;
 use tamis_resources::crowded_plan;
-use tamis_resources::plan::{FilterPlan, NodePlan, ServicePlan};
-use tamis_resources::{NodeName, Problem};
+use tamis_resources::plan::{FilterPlan, NodePlan};
+use tamis_resources::{NodeName, Phase, Problem};
 use tamis_sync::placed;
 use tamis_trust::{Digest, config_digest};
 
@@ -17,13 +21,16 @@ use crate::fields::{FieldEffect, fields};
 use crate::plans::{Plans, hash_of, repin};
 use crate::record::PinRecord;
 use crate::state::State;
+use outside::MovedApplications;
+use protection::BareEndpoints;
+pub use trust::{DistrustedSlot, SignedManifest, TrustChange};
 
 /// The effect of a change on proxies.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ChangeEffect {
     /// Slots, by service, then slot.
     pub slots: Vec<SlotEffect>,
-    /// Changes outside slots, by service, in words like `listener https` or `upstream shop/a:80`.
+    /// Changes outside slots, by service, in words like `listener https: clientAddress` or `upstream shop/a:80`.
     pub others: BTreeMap<String, BTreeSet<String>>,
     /// Changes in documents that exist before and after, by key.
     pub documents: Vec<DocumentEffect>,
@@ -33,6 +40,8 @@ pub struct ChangeEffect {
     pub nodes_removed: Vec<String>,
     /// Node and listener of chains that would lose all their filters.
     pub emptied: Vec<(String, String)>,
+    /// What would guard less, by service, in words like `"shop/pay-jwt" (tamis/jwt) no longer guards listener "https"`.
+    pub unguarded: BTreeMap<String, BTreeSet<String>>,
     /// Problems that the change introduces.
     pub problems: Vec<Problem>,
     /// What would start to run: each digest with its configuration, grant and world once.
@@ -43,9 +52,12 @@ pub struct ChangeEffect {
     pub crowded: Vec<String>,
     /// Number of services that have proxies now.
     pub services: usize,
-    /// The services whose proxies would change: in slots, listeners, trust or identity. Addresses of
-    /// upstreams change with every endpoint and are not counted.
+    /// The services whose proxies would change: in slots, listeners, trust or identity; and those that are reached in
+    /// another way, or of which nothing is where it was. Single endpoints come and go, and are not counted.
     pub touched: BTreeSet<String>,
+    /// The change of trust policies; `None`: they stay the same.
+    #[serde(skip)]
+    pub trust: Option<TrustChange>,
 }
 
 /// The changes in one document.
@@ -66,6 +78,8 @@ pub struct SlotEffect {
     pub slot: String,
     /// Its proxies in which it changes.
     pub nodes: Vec<String>,
+    /// Whether it decides who may pass, before or after: it is in the phase `authn` or `authz`.
+    pub guards: bool,
     /// The change.
     #[serde(flatten)]
     pub change: SlotTransition,
@@ -171,28 +185,66 @@ impl Plans {
         let (mut effect, mut known) = (ChangeEffect::default(), BTreeSet::new());
         let mut seen = SeenParts::default();
         effect.documents = documents(before, after);
+        // Pins have no effect on what guards what.
+        let is_of_documents = before.documents.changed != after.documents.changed;
+        let bare = is_of_documents.then(|| BareEndpoints::of(before, after));
         effect.services = services.len();
+        effect.trust = TrustChange::between(before, after);
         let fresh = after.documents.nodes().into_iter();
         let fresh: Vec<NodeName> = fresh.filter(|node| !before.documents.has(node)).collect();
-        let mut problems = Vec::new();
+        let (mut problems, mut added) = (Vec::new(), Vec::new());
         for node in here.iter().chain(&fresh) {
             let Some(pair) = self.pair((before, after), &mut there, node) else { continue };
             known.extend(pair.known.iter().map(identity));
             problems.extend(pair.problems);
             let (before, after) = (pair.before.as_deref(), pair.after.as_deref());
             effect.crowded.extend(after.and_then(|after| crowded_plan(before, after)));
+            if let (Some(trust), Some(before), Some(after)) = (&mut effect.trust, before, after) {
+                trust.node(node, before, after);
+            }
             effect.node(node, before, after, &mut seen);
+            if let (Some(before), Some(bare)) = (before, &bare) {
+                effect.protection(node, (before, after), bare);
+            }
+            added.extend(pair.after.filter(|_| pair.before.is_none()).map(|plan| (node, plan)));
         }
+        self.new_gateways(before, &here, &added, &mut effect);
+        effect.moved(&here, &seen.moved);
         for problem in problems {
             if known.insert(identity(&problem)) {
                 effect.problems.push(problem);
             }
+        }
+        if effect.trust.is_some() {
+            let faults = trust::faults(before, after, &effect.problems);
+            effect.problems.extend(faults);
         }
         effect.touched.retain(|service| services.contains(service.as_str()));
         effect
             .slots
             .sort_by(|one, other| (&one.service, &one.slot).cmp(&(&other.service, &other.slot)));
         effect
+    }
+
+    /// Adds what new gateways do not guard of the rules of others.
+    fn new_gateways(
+        &mut self,
+        before: &DesiredState,
+        here: &[NodeName],
+        added: &[(&NodeName, Arc<NodePlan>)],
+        effect: &mut ChangeEffect,
+    ) {
+        let is_gateway = |node: &NodeName| matches!(node, NodeName::Gateway { .. });
+        let added: Vec<_> = added.iter().filter(|(node, _)| is_gateway(node)).collect();
+        if added.is_empty() {
+            return;
+        }
+        let gateways = here.iter().filter(|node| is_gateway(node));
+        let plans = gateways.filter_map(|node| self.known(before, node)?.plan.clone());
+        let plans: Vec<Arc<NodePlan>> = plans.collect();
+        for (node, after) in added {
+            effect.new_gateway(node, &plans, after);
+        }
     }
 
     /// A proxy before and after a change; `None` when nothing about it changes. `there` computes plans of
@@ -246,6 +298,8 @@ struct SeenParts {
     slots: HashMap<(String, String), Vec<usize>>,
     /// Indices of [`ChangeEffect::fresh`], by their hash.
     fresh: HashMap<u64, Vec<usize>>,
+    /// Applications that are no longer where they were.
+    moved: MovedApplications,
 }
 
 /// The documents whose content changes.
@@ -286,7 +340,9 @@ impl ChangeEffect {
             (None, None) => return,
             (None, Some(_)) => self.nodes_added.push(node.to_string()),
             (Some(_), None) => self.nodes_removed.push(node.to_string()),
-            (Some(before), Some(after)) => self.outside_slots(node, before, after),
+            (Some(before), Some(after)) => {
+                self.outside_slots(node, (before, after), &mut seen.moved);
+            }
         }
         let old = before.map(placed).unwrap_or_default();
         let new = after.map(placed).unwrap_or_default();
@@ -301,11 +357,21 @@ impl ChangeEffect {
                 self.fresh(fresh, seen);
             }
             if let Some(change) = change {
-                self.slot(node, name, change, seen);
+                let guards = before.into_iter().chain(after).any(|one| is_guard(one));
+                self.slot(node, (name, guards), change, seen);
             }
         }
         if before.is_some() && after.is_none() {
             self.touched.insert(node.key().to_owned());
+        }
+    }
+
+    /// Counts the services all of whose applications are no longer where they were.
+    fn moved(&mut self, nodes: &[NodeName], moved: &MovedApplications) {
+        for (service, moved) in moved {
+            if nodes.iter().filter(|node| node.key() == service).count() == *moved {
+                self.touched.insert(service.clone());
+            }
         }
     }
 
@@ -320,73 +386,30 @@ impl ChangeEffect {
     }
 
     /// One entry for all proxies of a service in which a slot changes in the same way.
-    fn slot(&mut self, node: &NodeName, slot: &str, change: SlotTransition, seen: &mut SeenParts) {
+    fn slot(
+        &mut self,
+        node: &NodeName,
+        (slot, guards): (&str, bool),
+        change: SlotTransition,
+        seen: &mut SeenParts,
+    ) {
         let service = node.key();
         self.touched.insert(service.to_owned());
         let of = (service.to_owned(), slot.to_owned());
         let changes = seen.slots.entry(of.clone()).or_default();
-        let same = |at: &&usize| self.slots.get(**at).is_some_and(|one| one.change == change);
+        let same = |at: &&usize| {
+            let there = self.slots.get(**at);
+            there.is_some_and(|one| one.change == change && one.guards == guards)
+        };
         match changes.iter().find(same).and_then(|at| self.slots.get_mut(*at)) {
             Some(same) => same.nodes.push(node.to_string()),
             None => {
                 changes.push(self.slots.len());
                 let ((service, slot), nodes) = (of, vec![node.to_string()]);
-                self.slots.push(SlotEffect { service, slot, nodes, change });
+                self.slots.push(SlotEffect { service, slot, nodes, guards, change });
             }
         }
     }
-
-    /// Changes of a proxy outside its slots.
-    fn outside_slots(&mut self, node: &NodeName, before: &NodePlan, after: &NodePlan) {
-        let mut touching = BTreeSet::new();
-        let old: BTreeMap<_, _> = before.listeners.iter().map(|one| (&one.name, one)).collect();
-        let new: BTreeMap<_, _> = after.listeners.iter().map(|one| (&one.name, one)).collect();
-        let names: BTreeSet<&&String> = old.keys().chain(new.keys()).collect();
-        for name in names {
-            let (Some(old), Some(new)) = (old.get(name), new.get(name)) else {
-                touching.insert(format!("listener {name}"));
-                continue;
-            };
-            let socket =
-                (&old.address, &old.tls, old.direction) != (&new.address, &new.tls, new.direction);
-            if socket {
-                touching.insert(format!("listener {name}"));
-            }
-            if !old.chain.attachments.is_empty() && new.chain.attachments.is_empty() {
-                self.emptied.push((node.to_string(), (*name).clone()));
-            }
-        }
-        if before.identity != after.identity {
-            touching.insert("identity".to_owned());
-        }
-        if before.trust != after.trust {
-            touching.insert("trust policies".to_owned());
-        }
-        let mut others = BTreeSet::new();
-        if before.admin != after.admin {
-            others.insert("admin listener".to_owned());
-        }
-        others.extend(upstreams(before, after).map(|name| format!("upstream {name}")));
-        if !touching.is_empty() {
-            self.touched.insert(node.key().to_owned());
-        }
-        others.append(&mut touching);
-        if !others.is_empty() {
-            self.others.entry(node.key().to_owned()).or_default().append(&mut others);
-        }
-    }
-}
-
-/// The upstreams that are added, removed or changed. Most are shared in memory, in the same order.
-fn upstreams<'a>(before: &'a NodePlan, after: &'a NodePlan) -> impl Iterator<Item = &'a str> {
-    let (old, new) = (&before.services, &after.services);
-    let same = old.len() == new.len() && old.iter().zip(new).all(|(a, b)| Arc::ptr_eq(a, b));
-    let by_name = |all: &'a [Arc<ServicePlan>]| -> BTreeMap<&'a str, &'a Arc<ServicePlan>> {
-        all.iter().filter(|_| !same).map(|one| (one.name.as_str(), one)).collect()
-    };
-    let (old, new) = (by_name(old), by_name(new));
-    let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
-    names.into_iter().filter(move |name| old.get(name) != new.get(name))
 }
 
 fn compare(
@@ -436,6 +459,11 @@ fn side(filter: &FilterPlan) -> SlotContent {
         config: config(filter),
         refused: filter.refused.as_ref().map(|refused| refused.code.clone().into_owned()),
     }
+}
+
+/// Whether a filter decides who may pass.
+fn is_guard(filter: &FilterPlan) -> bool {
+    matches!(filter.phase, Phase::Authn | Phase::Authz)
 }
 
 /// Whether a filter would run as one that is known: whether it may run does not depend on its place.

@@ -198,11 +198,13 @@ pub(crate) fn document(kind: &str, key: &str, spec: &Value) -> DocumentRecord {
 
 /// A service with that many sidecars.
 pub(crate) fn service(key: &str, sidecars: usize) -> DocumentRecord {
+    // Each service on a machine of its own: no two sidecars share an address.
+    let machine = key.bytes().fold(0_u8, |sum, byte| sum.wrapping_add(byte));
     let endpoints: Vec<Value> = (0..sidecars)
         .map(|at| {
             json!({
                 "address": format!("127.0.0.1:{}", 9_000 + at),
-                "sidecar": format!("127.0.0.1:{}", 15_000 + at),
+                "sidecar": format!("127.0.1.{machine}:{}", 15_000 + at),
                 "outbound": format!("127.0.0.1:{}", 16_000 + at),
             })
         })
@@ -277,6 +279,7 @@ pub(crate) fn report(node: &str, running: &[(&str, &str, &str, u64, u64)]) -> No
     });
     NodeReport {
         identity: None,
+        plaintext: Vec::new(),
         node: node.to_owned(),
         slots: slots.collect(),
         statistics: Vec::new(),

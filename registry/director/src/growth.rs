@@ -1,8 +1,11 @@
-//! What a change of documents allows filters to do that they could not do before.
+//! What a change of documents allows filters to do that they could not do before, and whom it lets in without an identity.
 //!
 //! A Grant and a TrustPolicy are authority as much as a digest is, so they need the same approval as a pin.
 //! Something decided for the first time is not growth, just as a first pin is not. A removed document is
 //! remembered, so that removing it and adding a wider one counts as growth.
+//!
+//! So is a Service that takes plain text. What nothing says about is strict, so its first document is growth too: there is
+//! nothing to remember of one that was removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,24 +15,39 @@ use tamis_trust::{KeyId, Name, Revocation, SignaturePolicy, TrustedKey};
 
 use crate::change::{Change, PlanError, changed};
 use crate::desired::DesiredState;
+use crate::documents::read;
 use crate::record::ApplyRecord;
 use crate::state::State;
 
 impl State {
-    /// What `applied` allows filters to do that they could not do before: the filter or pattern, and what,
-    /// in words.
+    /// What `applied` allows that was not allowed before: the filter, pattern or Service, and what, in words.
     ///
     /// # Errors
     /// [`PlanError`] when the change cannot be made at all.
     pub fn growth(&self, applied: &ApplyRecord) -> Result<Vec<(String, String)>, PlanError> {
+        let mut grown = self.loosened_services(applied);
         if !self.decides(applied) {
-            return Ok(Vec::new());
+            return Ok(grown);
         }
         let before = &self.desired;
         let after = changed(before, &Change::Apply(applied.clone()), self)?;
-        let mut grown = grants(before, &after);
+        grown.extend(grants(before, &after));
         grown.extend(trust(before, &after));
         Ok(grown)
+    }
+
+    /// The Services that would take plain text and do not now. A document that cannot be read changes nothing, and is
+    /// refused elsewhere.
+    fn loosened_services(&self, applied: &ApplyRecord) -> Vec<(String, String)> {
+        let is_permissive = |resource: &Resource| matches!(resource, Resource::Service(spec) if spec.is_permissive());
+        let held = |key: &str| self.desired.documents.by_key.get(key);
+        let written = applied.documents.iter().filter(|one| one.key.starts_with("Service/"));
+        let loosened = written.filter(|one| {
+            read(one).is_ok_and(|document| is_permissive(&document.resource))
+                && !held(&one.key).is_some_and(|held| is_permissive(held.resource()))
+        });
+        let what = "plain text of callers without an identity (mtls: permissive)";
+        loosened.map(|one| (one.key.replacen('/', " ", 1), what.to_owned())).collect()
     }
 
     /// Whether `applied` may change what filters may do: most changes do not, and need no computation.

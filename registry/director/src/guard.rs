@@ -1,6 +1,6 @@
 //! The guards: whether a change may be made without a confirmation or an approval.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tamis_trust::{Digest, Name};
@@ -61,7 +61,7 @@ pub enum Consent {
 
 /// Whether `change`, whose effect according to [`effect`](crate::effect) is `effect`, may be made.
 ///
-/// A confirmation passes an emptied chain and a wide change, and nothing else.
+/// A confirmation passes an emptied chain, lost protection and a wide change, and nothing else.
 ///
 /// # Errors
 /// Every rule that refuses, not only the first, each with its way out.
@@ -82,6 +82,7 @@ pub fn guard(
     refused.extend(approvals(state, change, guards, asked));
     if asked.consent == Consent::NotGiven {
         refused.extend(empty_chain(effect));
+        refused.extend(protection(effect));
         refused.extend(blast_radius(effect, guards));
     }
     if refused.is_empty() { Ok(()) } else { Err(refused) }
@@ -196,6 +197,31 @@ fn empty_chain(effect: &ChangeEffect) -> Option<Refused> {
         rule: format!("listener {listener} of {node} would have no filter any more{more}"),
         set_by: "the safeguard against emptied chains".to_owned(),
         remedy: "keep an attachment, or confirm".to_owned(),
+    })
+}
+
+/// Losses that a refusal names.
+const LOSSES_NAMED: usize = 3;
+
+fn protection(effect: &ChangeEffect) -> Option<Refused> {
+    let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (service, lost) in &effect.unguarded {
+        lost.iter().for_each(|one| alike.entry(one).or_default().push(service));
+    }
+    let words = alike.iter().take(LOSSES_NAMED).map(|(lost, services)| match services.as_slice() {
+        [service] => format!("{lost} in {service}"),
+        many => format!("{lost} in {}", count(many.len(), "service", "services")),
+    });
+    let words = words.collect::<Vec<_>>().join("; ");
+    let more = match alike.len().saturating_sub(LOSSES_NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    (!alike.is_empty()).then(|| Refused {
+        code: code::PROTECTION.into(),
+        rule: format!("{words}{more}"),
+        set_by: "the safeguard of protection".to_owned(),
+        remedy: "keep the guard, or let another one stand for it first, or confirm".to_owned(),
     })
 }
 

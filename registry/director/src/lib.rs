@@ -68,7 +68,8 @@ pub use desired::{RolloutState, StandingRevocation};
 pub use documents::{DocumentInForce, FileInForce, MAX_VERSIONS, PastDocument};
 pub use drift::{Drift, drift};
 pub use effect::{
-    ChangeEffect, DocumentEffect, SlotAspect, SlotContent, SlotEffect, SlotTransition, effect,
+    ChangeEffect, DistrustedSlot, DocumentEffect, SignedManifest, SlotAspect, SlotContent,
+    SlotEffect, SlotTransition, TrustChange, effect,
 };
 pub use fields::{FieldEffect, MAX_FIELDS, fields};
 pub use guard::{ChangeRequest, Consent, Guards, guard, guard_rollout};

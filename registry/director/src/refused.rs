@@ -6,8 +6,12 @@ pub use tamis_trust::Refused;
 pub mod code {
     /// A chain that has filters would lose all of them.
     pub const EMPTY_CHAIN: &str = "guard.empty-chain";
+    /// What decides who may pass would no longer be asked about some requests.
+    pub const PROTECTION: &str = "guard.protection";
     /// Too many services would change at once.
     pub const BLAST_RADIUS: &str = "guard.blast-radius";
+    /// What runs would be refused under changed trust policies.
+    pub const TRUST: &str = "guard.trust";
     /// Too few people have approved.
     pub const APPROVALS: &str = "guard.approvals";
     /// A revocation would stop something that runs.

@@ -80,6 +80,14 @@ pub enum JournalError {
         /// How long ago it was read, in seconds.
         seconds: u64,
     },
+    /// The disk is full: nothing was written.
+    #[error(
+        "the journal could not {act}: the disk is full; free some of it. What runs keeps running"
+    )]
+    Full {
+        /// The operation that failed.
+        act: &'static str,
+    },
     /// Storage failed. After a failed append it may be unknown whether it happened: read the head before
     /// trying again.
     #[error("the journal could not {act}")]
@@ -93,7 +101,10 @@ pub enum JournalError {
 
 impl JournalError {
     pub(crate) fn storage(act: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| Self::Storage { act, source: source.into() }
+        move |source| match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full { act },
+            _ => Self::Storage { act, source: source.into() },
+        }
     }
 
     pub(crate) fn other(act: &'static str, source: impl Into<Source>) -> Self {
@@ -158,6 +169,11 @@ pub enum BlobError {
         /// The rule it breaks and the way out.
         reason: String,
     },
+    /// The disk is full, or has no more than is kept for the journal. Nothing was written.
+    #[error(
+        "the disk of the registry is full but for what is kept for its journal; free some of it, or delete what nobody needs"
+    )]
+    Full,
     /// Storage failed.
     #[error("the blob store could not {act}")]
     Storage {

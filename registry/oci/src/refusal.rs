@@ -141,6 +141,12 @@ impl OciRefusal {
         Self::new(Code::TooManyRequests, message).header(header::RETRY_AFTER, "1")
     }
 
+    /// Whether the disk of the registry is full.
+    #[must_use]
+    pub fn is_out_of_room(&self) -> bool {
+        self.status == StatusCode::INSUFFICIENT_STORAGE
+    }
+
     /// Its code.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -190,6 +196,7 @@ impl From<BlobError> for OciRefusal {
         let code = match &error {
             BlobError::DigestMismatch { .. } => Code::DigestInvalid,
             BlobError::UnknownUpload(_) => Code::BlobUploadUnknown,
+            BlobError::Full => return full(&error),
             // If the view has it and storage does not, the registry is at fault: the blob is not unknown.
             _ => return Self::failed("use its storage", &error),
         };
@@ -211,6 +218,9 @@ impl From<UploadIdError> for OciRefusal {
 
 impl From<JournalError> for OciRefusal {
     fn from(error: JournalError) -> Self {
+        if matches!(error, JournalError::Full { .. }) {
+            return full(&error);
+        }
         let failed = Self::failed("use its journal", &error);
         match error {
             JournalError::Storage { .. }
@@ -225,6 +235,13 @@ impl From<JournalError> for OciRefusal {
             _ => failed,
         }
     }
+}
+
+/// The disk is full: a request that writes nothing is served.
+fn full(error: &dyn std::error::Error) -> OciRefusal {
+    tracing::error!(%error, "the disk of the registry is full");
+    let message = "the disk of the registry is full; its operators must free some of it, and pulls still work";
+    OciRefusal::new(Code::Unknown, message).status(StatusCode::INSUFFICIENT_STORAGE)
 }
 
 #[cfg(test)]

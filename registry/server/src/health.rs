@@ -63,7 +63,7 @@ pub const METRICS: [(&str, &str, &str); 8] = [
     (
         "tamis_registry_problems",
         "gauge",
-        "Problems of the documents in force, and those that proxies report, by code; absent when there are none.",
+        "Problems of the documents in force, those that proxies report, and revoked code that they run, by code; absent when there are none.",
     ),
     (
         "tamis_registry_time_seconds",
@@ -75,6 +75,7 @@ pub const METRICS: [(&str, &str, &str); 8] = [
 async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Response, ProblemResponse> {
     caller.must(Verb::Observe)?;
     api.control.know_plans().await;
+    api.control.know_signatures().await;
     let status = api.control.status(None);
     let count = |is: &dyn Fn(&tamis_api::ProxyStatus) -> bool| {
         status.proxies.iter().filter(|proxy| is(proxy)).count().to_string()
@@ -123,8 +124,11 @@ fn problems(api: &Api, status: &tamis_api::FleetStatus) -> BTreeMap<(&'static st
         code.chars().filter(|c| c.is_ascii_alphanumeric() || ".-".contains(*c)).take(64).collect()
     };
     let proxies = proxies.map(|one| ("proxies", plain(&one.code)));
+    let slots = status.proxies.iter().flat_map(|proxy| &proxy.slots);
+    let revoked = slots.filter_map(|slot| slot.revoked.as_ref());
+    let revoked = revoked.map(|one| ("proxies", one.code.clone().into_owned()));
     let mut counts = BTreeMap::new();
-    for key in documents.chain(proxies) {
+    for key in documents.chain(proxies).chain(revoked) {
         // A proxy that makes codes up makes no more lines than this.
         let full = counts.len() >= CODES_MAX && !counts.contains_key(&key);
         let key = if full { (key.0, "other".to_owned()) } else { key };

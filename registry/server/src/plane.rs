@@ -37,7 +37,7 @@ pub(crate) use identity::{ProvenProxy, RENEWAL_GRACE};
 pub(crate) use keys::MissingKeys;
 pub use keys::{Keys, KeysError};
 pub use policy::PolicyFolder;
-pub(crate) use problem::{ended, refused};
+pub(crate) use problem::{disk_full, ended, refused};
 pub use rights::AuthorizedCaller;
 pub use sources::read_apply;
 pub use tamis_director::{AssignmentTerms, Guards};

@@ -461,7 +461,7 @@ impl ListeningSocket {
             let counted = ConnectionGuard::from(&connections, network);
             let mut limits = ServeLimits::default();
             if connections.count.get() > most / 2 {
-                limits.gate.idle_timeout = SHORT_IDLE;
+                limits.intake.idle_timeout = SHORT_IDLE;
             }
             let door = match &plain {
                 PlainStream::Tcp(stream) if tls.is_none() => {
@@ -584,7 +584,7 @@ impl Connection {
                         return tracing::warn!("a client without a certificate is sent away");
                     }
                     if strangers.is_some() {
-                        limits.gate.idle_timeout = SHORT_IDLE;
+                        limits.intake.idle_timeout = SHORT_IDLE;
                     }
                     let _counted =
                         strangers.as_ref().map(|all| ConnectionGuard::from(all, network));

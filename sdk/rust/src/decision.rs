@@ -97,6 +97,12 @@ impl Edit {
         Self::SetMethod(method.into())
     }
 
+    /// Has the host encode the body of a response on its way to the client: `gzip`, `br` or `zstd`.
+    #[must_use]
+    pub fn encode(coding: impl Into<String>) -> Self {
+        Self::set(":coding", coding.into())
+    }
+
     /// Sets an attribute for later filters of this exchange; never sent.
     #[must_use]
     pub fn attribute(name: impl Into<String>, value: impl Into<String>) -> Self {

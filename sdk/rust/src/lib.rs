@@ -62,6 +62,7 @@
 #[doc(hidden)]
 pub mod bindings;
 pub mod config;
+pub mod credentials;
 mod decision;
 pub mod duration;
 mod export;

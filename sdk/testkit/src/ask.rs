@@ -64,7 +64,7 @@ fn exported(filter: &Filter, hook: Hook) -> Result<(), StepEnd> {
     }
     let names: Vec<&str> = filter.hooks().iter().map(|hook| hook.as_str()).collect();
     Err(StepEnd::Case(format!(
-        "the filter does not export the hook `{}`; it exports {}",
+        "the filter does not export the hook `{}`; it exports {}; remove this event from the step, or export the hook",
         hook.as_str(),
         names.join(", ")
     )))

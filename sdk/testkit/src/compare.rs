@@ -2,7 +2,7 @@
 
 use crate::effects::{effects_differ, hooks_differ};
 use crate::expect::{
-    Expect, ExpectAnswer, ExpectConfigure, ExpectFault, ExpectForward, ExpectRequest,
+    Expect, ExpectAnswer, ExpectCoding, ExpectConfigure, ExpectFault, ExpectForward, ExpectRequest,
     ExpectResponse,
 };
 use crate::seen::StepObservation;
@@ -11,7 +11,7 @@ use crate::text::Lines;
 use crate::walk::bare;
 use std::collections::BTreeMap;
 use tamis_engine::{EngineError, Filter, Hook};
-use tamis_exchange::{Choice, Exchange, Reply};
+use tamis_exchange::{Choice, ContentCoding, Exchange, Reply};
 
 /// Compares the refusal of a configuration with the expected one.
 pub(crate) fn refused(error: &EngineError, expected: &ExpectConfigure) -> Vec<String> {
@@ -232,9 +232,25 @@ fn response_differs(
     if let Some(body) = expected.body.as_ref().filter(|body| **body != came) {
         found.push(format!("response body: expected {body:?}, got {came:?}"));
     }
+    if let Some(coding) = expected.coding {
+        coding_differs(coding, exchange.coding, found);
+    }
     fields_differ("response header", &expected.headers, &exchange.response_headers, found);
     fields_differ("response trailer", &expected.trailers, &seen.response_trailers, found);
     attributes_differ(&expected.attributes, exchange, found);
+}
+
+fn coding_differs(expected: ExpectCoding, came: Option<ContentCoding>, found: &mut Vec<String>) {
+    let wanted = match expected {
+        ExpectCoding::None => None,
+        ExpectCoding::Gzip => Some(ContentCoding::Gzip),
+        ExpectCoding::Br => Some(ContentCoding::Brotli),
+        ExpectCoding::Zstd => Some(ContentCoding::Zstd),
+    };
+    let name = |coding: Option<ContentCoding>| coding.map_or("none", ContentCoding::as_str);
+    if wanted != came {
+        found.push(format!("response coding: expected {}, got {}", name(wanted), name(came)));
+    }
 }
 
 fn fields_differ(

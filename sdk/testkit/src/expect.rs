@@ -140,10 +140,26 @@ pub(crate) struct ExpectResponse {
     pub(crate) headers: BTreeMap<String, Lines>,
     /// `null`: absent.
     pub(crate) attributes: BTreeMap<String, Option<String>>,
+    /// What the host is to encode the body with.
+    pub(crate) coding: Option<ExpectCoding>,
     /// The complete body.
     pub(crate) body: Option<String>,
     /// Each with all its values; `null`: absent.
     pub(crate) trailers: BTreeMap<String, Lines>,
+}
+
+/// What a filter has the host encode a body with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ExpectCoding {
+    /// The body stays as it is.
+    None,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 7932.
+    Br,
+    /// RFC 8878.
+    Zstd,
 }
 
 /// Where a router sends a request.

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tamis_ambient::{Clock, ManualTime, Random};
 use tamis_engine::{
-    CompiledComponent, EngineError, Filter, FilterOptions, FilterState, Grant, GrantPlace, Hook,
-    Instance, Isolation, OnFailure, Secrets,
+    Admission, CompiledComponent, EngineError, Filter, FilterOptions, FilterState, Grant,
+    GrantPlace, Hook, Instance, Isolation, OnFailure, Secrets,
 };
 use tamis_observe::Metrics;
 
@@ -190,7 +190,7 @@ fn filter(
         digest: String::new(),
         version: "0.0.0".to_owned(),
         config_json: config.to_string(),
-        grant,
+        admission: Admission::of_grant(name, compiled.inspection(), grant)?,
         state: Arc::new(state),
         fetch: Some(Arc::clone(&stubs.fetch) as _),
         failure: OnFailure::Closed,

@@ -18,6 +18,7 @@ pub(crate) fn edited(edits: &[Edit], side: HeadSide) -> impl Iterator<Item = Str
         Edit::SetAttribute { name, value } => format!("set the attribute `{name}` to {value:?}"),
         Edit::SetStatus(status) => format!("set the status to {status}"),
         Edit::SetMethod(method) => format!("set the method to {method}"),
+        Edit::EncodeBody(coding) => format!("had the body encoded with {coding}"),
     })
 }
 

@@ -350,6 +350,7 @@ pub(crate) fn exchange(message: &Request, id: u64) -> Result<Exchange, String> {
         response_headers: http::HeaderMap::new(),
         attributes,
         bounds: tamis_exchange::HeadBounds::default(),
+        coding: None,
     })
 }
 

@@ -292,6 +292,7 @@ impl Proxy {
     fn report(&self) -> NodeReport {
         NodeReport {
             identity: None,
+            plaintext: Vec::new(),
             node: self.node.clone(),
             slots: self.slots.values().map(|(_, report)| report.clone()).collect(),
             statistics: Vec::new(),

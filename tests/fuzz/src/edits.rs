@@ -64,7 +64,7 @@ impl<'a> Octets<'a> {
     }
 
     fn edit(&mut self) -> Edit {
-        match self.byte() % 8 {
+        match self.byte() % 9 {
             0 => Edit::SetHeader(FieldLine { name: self.text(), value: self.octets() }),
             1 => Edit::AddHeader(FieldLine { name: self.text(), value: self.octets() }),
             2 => Edit::RemoveHeader(self.text()),
@@ -72,6 +72,7 @@ impl<'a> Octets<'a> {
             4 => Edit::SetAuthority(self.text()),
             5 => Edit::SetStatus(u16::from(self.byte()) * 3),
             6 => Edit::SetMethod(self.text()),
+            7 => Edit::EncodeBody(self.text()),
             _ => Edit::SetAttribute {
                 name: self.text(),
                 value: String::from_utf8_lossy(&self.octets()).into_owned(),
@@ -131,6 +132,7 @@ pub fn edits(data: &[u8]) {
         response_headers: http::HeaderMap::new(),
         attributes: Attributes::default(),
         bounds: tamis_exchange::HeadBounds::default(),
+        coding: None,
     };
     // 0 to 1,020: also heads that came with more fields than any may have afterwards.
     for n in 0..usize::from(octets.byte()) * 4 {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 use tamis_engine::{
-    CallFault, CompiledComponent, Engine, Filter, FilterOptions, FilterState, Grant, Isolation,
+    Admission, CallFault, CompiledComponent, Engine, Filter, FilterOptions, FilterState, Isolation,
     OnFailure,
 };
 use tamis_exchange::View;
@@ -64,7 +64,7 @@ fn filter() -> Filter {
         digest: "sha256:00".into(),
         version: "0.1.0".into(),
         config_json: "{}".into(),
-        grant: Grant::everything(),
+        admission: Admission::everything(),
         // Of its own for each case: a filter that keeps failing is not called any more.
         state: Arc::new(FilterState::new(metrics)),
         fetch: None,

@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tamis_transport::address::Address;
 use tamis_transport::{
-    ConnectionInfo, GateLimits, ListenerStage, PeerIdentity, ServeLimits, serve_connection,
+    ConnectionInfo, IntakeLimits, ListenerStage, PeerIdentity, ServeLimits, serve_connection,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::runtime::Runtime;
@@ -121,7 +121,7 @@ async fn serve_ours(io: DuplexStream, requests: Rc<RefCell<Vec<ReadRequest>>>) {
     let identity = PeerIdentity { spiffe_id: None, alpn, sni: None, tls_version: "TLSv1.3" };
     let local = Address::Unix("fuzz".into());
     let info = Rc::new(ConnectionInfo { sender: None, local, identity: Some(identity) });
-    let limits = ServeLimits { gate: GateLimits::default(), ..ServeLimits::default() };
+    let limits = ServeLimits { intake: IntakeLimits::default(), ..ServeLimits::default() };
     let (_stage, shutdown) = watch::channel(ListenerStage::Serve);
     let handler =
         async move |request: Request<_>, _: &ConnectionInfo| answer(request, &requests).await;

@@ -8,6 +8,9 @@ use wit_parser::{
 
 use super::types;
 
+/// How a filter is built and served; an end-to-end test runs its commands.
+pub(super) const TO_SERVE: &str = include_str!("to-serve.md");
+
 /// The whole page, in Markdown.
 pub(super) fn page(resolve: &Resolve, package: PackageId) -> String {
     let mut page = Page { resolve, text: String::new() };
@@ -41,6 +44,7 @@ impl Page<'_> {
         );
         self.paragraph(&format!("# The contract `{}`", package.name));
         self.docs(&package.docs);
+        self.paragraph(TO_SERVE);
         self.paragraph(
             "What a filter may import and must export. A world is a role that a filter plays.",
         );

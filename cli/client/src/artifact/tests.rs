@@ -180,3 +180,18 @@ async fn a_version_names_the_manifest_that_was_pushed_under_it_or_none() {
     assert_eq!(client.released("acme/retry", "1.4.2").await.unwrap(), Some(pushed.digest));
     assert!(client.released("acme/retry", "1.4.2+build").await.is_err(), "that is no tag");
 }
+
+#[tokio::test]
+async fn a_manifest_that_was_parsed_is_pushed_with_its_own_artifact_alone() {
+    let fake = Registry::start().await;
+    let (one, other) = (artifact(), artifact());
+    let manifest = build(b"other", &BuildInput::new("acme/retry", "1.4.3")).unwrap();
+    let of_other = Manifest::parse(&manifest).unwrap();
+    let of_one = Manifest::parse(&one.manifest).unwrap();
+    let push = async |artifact: &Artifact, parsed: &Manifest| {
+        fake.client().push_parsed("acme/retry", (artifact, parsed), Overwrite::Allowed).await
+    };
+    let error = push(&one, &of_other).await.unwrap_err();
+    assert!(matches!(error, ClientError::Artifact(_)), "{error}");
+    assert_eq!(push(&other, &of_one).await.unwrap().digest, of_one.digest());
+}

@@ -68,8 +68,18 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 }
 
 impl Arguments {
-    /// The first and the last moment of the question; the last is `None` for a single moment.
+    /// The first and the last moment of the question; the last is `None` for a single moment. Nothing is known of the future,
+    /// so that an answer about it would only repeat what runs now.
     fn range(&self, now_ms: u64) -> Result<(u64, Option<u64>)> {
+        let (from_ms, to_ms) = self.asked(now_ms)?;
+        let last = to_ms.unwrap_or(from_ms);
+        if last > now_ms.saturating_add(CLOCKS_DIFFER_MS) {
+            anyhow::bail!("{} is in the future; write a moment that has passed", rfc3339(last));
+        }
+        Ok((from_ms, to_ms))
+    }
+
+    fn asked(&self, now_ms: u64) -> Result<(u64, Option<u64>)> {
         let end = |text: &str| match day(text, now_ms) {
             Some((_, to_ms)) => Ok(to_ms.min(now_ms)),
             None => moment(text, now_ms),
@@ -95,6 +105,8 @@ impl Arguments {
     }
 }
 
+/// What the clocks of two machines may differ by.
+const CLOCKS_DIFFER_MS: u64 = 60_000;
 /// Reports cannot prove that nothing ran.
 const UNPROVEN: &str = "this does not prove that nothing ran: the log proves reports, and a proxy may not have reported\n";
 
@@ -252,6 +264,10 @@ mod tests {
             ("--from 1h --to 2h", None),
             ("--to 1h", None),
             ("--from 1h --at now", None),
+            // Nothing is known of the future; clocks may differ.
+            ("--at 1970-01-11T00:00:31Z", Some((now + 30_000, None))),
+            ("--at 1970-01-12T00:00:00Z", None),
+            ("--from 1h --to 1970-01-12T00:00:00Z", None),
         ] {
             assert_eq!(range(line), wanted, "{line}");
         }

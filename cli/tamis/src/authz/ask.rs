@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tamis_engine::{
-    CompiledComponent, Engine, Filter, FilterOptions, FilterState, Grant, Isolation, OnFailure,
+    Admission, CompiledComponent, Engine, EngineError, Filter, FilterOptions, FilterState, Grant,
+    Isolation, OnFailure,
 };
 use tamis_exchange::{
     Attributes, ConnectionVerdict, Exchange, HeadBounds, PathRules, Scheme, Verdict, View,
@@ -167,6 +168,22 @@ impl Enforcer {
         Ok(last)
     }
 
+    fn filter(&self, config: &Value, grant: &Grant) -> Result<Filter, EngineError> {
+        let inspection = self.compiled.inspection();
+        let options = FilterOptions {
+            name: FILTER.to_owned(),
+            digest: String::new(),
+            version: "0.0.0".to_owned(),
+            config_json: config.to_string(),
+            admission: Admission::of_grant(FILTER, inspection, grant.clone())?,
+            state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
+            fetch: None,
+            failure: OnFailure::Closed,
+            isolation: Isolation::Worker,
+        };
+        Filter::new(&self.compiled, options)
+    }
+
     /// What the filter decides with this configuration.
     pub(super) fn ask(
         &self,
@@ -174,19 +191,8 @@ impl Enforcer {
         grant: &Grant,
         asked: &AskedRequest,
     ) -> Result<AccessDecision> {
-        let options = FilterOptions {
-            name: FILTER.to_owned(),
-            digest: String::new(),
-            version: "0.0.0".to_owned(),
-            config_json: config.to_string(),
-            grant: grant.clone(),
-            state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
-            fetch: None,
-            failure: OnFailure::Closed,
-            isolation: Isolation::Worker,
-        };
         let exchange = exchange(asked)?;
-        let filter = match Filter::new(&self.compiled, options) {
+        let filter = match self.filter(config, grant) {
             Ok(filter) => filter,
             Err(error) => {
                 let code = tamis_node::refusal(&error).code;
@@ -263,5 +269,6 @@ fn exchange(asked: &AskedRequest) -> Result<Exchange> {
         response_headers: http::HeaderMap::new(),
         attributes,
         bounds: HeadBounds::default(),
+        coding: None,
     })
 }

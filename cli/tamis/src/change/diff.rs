@@ -15,7 +15,7 @@ pub(crate) enum ChangeState {
 }
 
 /// The text of a diff: changes in documents, old and new; then in slots and elsewhere, one line for all
-/// that is alike; then proxies, emptied chains and problems.
+/// that is alike; then proxies, emptied chains, lost protection and problems.
 pub(crate) fn text(diff: &Diff, made: ChangeState) -> String {
     let mut text = documents(diff);
     slots(&mut text, &diff.slots);
@@ -25,6 +25,7 @@ pub(crate) fn text(diff: &Diff, made: ChangeState) -> String {
         let _ =
             writeln!(text, "! listener {} of {} no longer has a filter", one.listener, one.node);
     }
+    unguarded(&mut text, &diff.unguarded);
     problems(&mut text, &diff.problems);
     if text.is_empty() {
         return "nothing changes\n".to_owned();
@@ -66,41 +67,57 @@ pub(crate) fn fields(text: &mut String, before: &str, fields: &[FieldChange]) {
     }
 }
 
-/// Slots, one line for all services in which they change alike.
+/// Slots, one line for all services in which they change alike, and why they are refused.
 fn slots(text: &mut String, all: &[SlotDiff]) {
-    let mut alike: Vec<(String, usize, Vec<&str>)> = Vec::new();
+    let mut alike: Vec<(String, Option<&str>, usize, Vec<&str>)> = Vec::new();
     for slot in all {
-        let line = line(slot);
-        match alike.iter_mut().find(|(known, ..)| *known == line) {
-            Some((_, proxies, services)) => {
+        let (line, why) = (line(slot), slot.after.as_ref().and_then(|after| after.why.as_deref()));
+        match alike.iter_mut().find(|(known, reason, ..)| *known == line && *reason == why) {
+            Some((_, _, proxies, services)) => {
                 *proxies += slot.nodes.len();
                 services.push(&slot.service);
             }
-            None => alike.push((line, slot.nodes.len(), vec![&slot.service])),
+            None => alike.push((line, why, slot.nodes.len(), vec![&slot.service])),
         }
     }
     if !alike.is_empty() {
         text.push_str("slots\n");
     }
-    for (line, proxies, mut services) in alike {
+    for (line, why, proxies, mut services) in alike {
         services.dedup();
         let proxies = count(proxies, "proxy", "proxies");
         let _ = writeln!(text, "  {line} in {proxies} of {}", named(&services));
+        if let Some(why) = why {
+            let _ = writeln!(text, "      {why}");
+        }
     }
 }
 
 /// Changes outside slots, one line for all services that have the same one.
 fn others(text: &mut String, all: &BTreeMap<String, BTreeSet<String>>) {
-    let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for (service, others) in all {
-        others.iter().for_each(|other| alike.entry(other).or_default().push(service));
-    }
+    let alike = by_words(all);
     if !alike.is_empty() {
         text.push_str("outside slots\n");
     }
     for (other, services) in alike {
         let _ = writeln!(text, "  ~ {other} of {}", named(&services));
     }
+}
+
+/// What guards less, one line for all services in which it is the same.
+fn unguarded(text: &mut String, all: &BTreeMap<String, BTreeSet<String>>) {
+    for (lost, services) in by_words(all) {
+        let _ = writeln!(text, "! {lost} in {}", named(&services));
+    }
+}
+
+/// The services of each text.
+fn by_words(all: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<&str, Vec<&str>> {
+    let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (service, words) in all {
+        words.iter().for_each(|one| alike.entry(one).or_default().push(service));
+    }
+    alike
 }
 
 /// One or two services by name, more of them by number.
@@ -141,7 +158,7 @@ fn listed(text: &mut String, what: &str, come: &[String], go: &[String]) {
     }
 }
 
-/// `~ pay-jwt  auth/jwt 1.4.1 → 1.4.2 (digest)`
+/// `~ pay-jwt  auth/jwt 1.4.1 → 1.4.2 (digest), a guard,`
 fn line(slot: &SlotDiff) -> String {
     let mark = match slot.change {
         SlotChange::Added => '+',
@@ -157,7 +174,8 @@ fn line(slot: &SlotDiff) -> String {
         [] => String::new(),
         parts => format!(" ({})", parts.join(", ")),
     };
-    format!("{mark} {}  {what}{parts}", slot.slot)
+    let guards = if slot.guards { ", a guard," } else { "" };
+    format!("{mark} {}  {what}{parts}{guards}", slot.slot)
 }
 
 fn changed(before: &SlotContents, after: &SlotContents) -> String {
@@ -193,6 +211,7 @@ mod tests {
             digest: Some(format!("sha256:{}", version.replace('.', "").repeat(22))),
             config: "sha256:00".into(),
             refused: None,
+            why: None,
         }
     }
 
@@ -202,6 +221,7 @@ mod tests {
             service: service.into(),
             slot: "pay-jwt".into(),
             nodes: vec![format!("sidecar:{service}/0"), format!("sidecar:{service}/1")],
+            guards: false,
             change: SlotChange::Changed,
             before: Some(side("1.4.1")),
             after: Some(side("1.4.2")),
@@ -226,7 +246,7 @@ mod tests {
             slots: vec![slot("shop/a"), slot("shop/b"), slot("shop/c"), gone],
             others: [
                 ("shop/a".into(), others("upstream shop/v2:80")),
-                ("shop/edge".into(), others("listener https")),
+                ("shop/edge".into(), others("listener https: clientAddress")),
                 ("shop/b".into(), others("upstream shop/v2:80")),
             ]
             .into(),
@@ -240,6 +260,17 @@ mod tests {
                 node: "gateway:shop/edge".into(),
                 listener: "http".into(),
             }],
+            unguarded: [
+                (
+                    "shop/a".into(),
+                    others("\"shop/jwt\" (auth/jwt) no longer guards listener \"inbound\""),
+                ),
+                (
+                    "shop/b".into(),
+                    others("\"shop/jwt\" (auth/jwt) no longer guards listener \"inbound\""),
+                ),
+            ]
+            .into(),
             services: 4,
             touched: ["shop/edge".into()].into(),
             ..Diff::default()
@@ -251,8 +282,9 @@ mod tests {
              + Service/shop/new\n  - Service/shop/old\n\
              slots\n  ~ pay-jwt  auth/jwt 1.4.1 sha256:141141141141… → 1.4.2 sha256:142142142142… (digest) in 6 proxies of 3 services\n  \
              - old  auth/jwt 1.4.1 sha256:141141141141… in 1 proxy of shop/edge\n\
-             outside slots\n  ~ listener https of shop/edge\n  ~ upstream shop/v2:80 of shop/a and shop/b\n\
+             outside slots\n  ~ listener https: clientAddress of shop/edge\n  ~ upstream shop/v2:80 of shop/a and shop/b\n\
              ! listener http of gateway:shop/edge no longer has a filter\n\
+             ! \"shop/jwt\" (auth/jwt) no longer guards listener \"inbound\" in shop/a and shop/b\n\
              1 of 4 services would change\n"
         );
     }
@@ -263,6 +295,7 @@ mod tests {
             service: format!("shop/{at}"),
             slot: "limit".into(),
             nodes: vec![format!("sidecar:shop/{at}/0")],
+            guards: true,
             change: SlotChange::Changed,
             before: Some(side("1.0.0")),
             after: Some(side("1.0.0")),
@@ -270,7 +303,7 @@ mod tests {
         };
         let diff = Diff { slots: (0..108).map(slot).collect(), services: 108, ..Diff::default() };
         let told = text(&diff, ChangeState::No);
-        assert!(told.contains("(config) in 108 proxies of 108 services\n"), "{told}");
+        assert!(told.contains("(config), a guard, in 108 proxies of 108 services\n"), "{told}");
         assert!(told.lines().count() <= 3, "{told}");
     }
 

@@ -131,7 +131,14 @@ fn a_code_is_found_as_it_is_printed_and_by_its_family_and_others_are_suggested()
     assert_eq!(codes("refused:trust.threshold").unwrap(), ["trust.threshold"]);
     assert_eq!(
         codes("guard").unwrap(),
-        ["guard.empty-chain", "guard.blast-radius", "guard.revoke", "guard.approvals"]
+        [
+            "guard.empty-chain",
+            "guard.protection",
+            "guard.blast-radius",
+            "guard.trust",
+            "guard.revoke",
+            "guard.approvals"
+        ]
     );
     assert_eq!(find(None).unwrap().len(), CODES.len() + FAULTS.len());
     let error = codes("trust.treshold").unwrap_err().to_string();

@@ -52,7 +52,7 @@ pub(crate) fn is_new(file: &Path, manifest: &[u8], name: &str, version: &str) ->
             continue;
         }
         bail!(
-            "{name} {version} exists already with other bytes, in {}: sign these with a higher version (--version {}), or, as long as nobody else has the old ones, overwrite them with --replace\n  there {}\n  here  {}",
+            "{name} {version} exists already with other bytes, in {}: sign these with a higher version (--version {}), or, as long as nobody else has the old ones, overwrite them with --replace (manifest there {}, here {})",
             file.display(),
             next(version),
             Digest::of(&there),

@@ -156,6 +156,14 @@ impl Side {
         matches!(self.authority.declaration, Declaration::Known(_))
     }
 
+    /// Why it is unknown what it declares; `None` if it is known.
+    fn unknown_because(&self) -> Option<&str> {
+        match &self.authority.declaration {
+            Declaration::Unknown(why) => Some(why),
+            Declaration::Known(_) => None,
+        }
+    }
+
     fn title(&self) -> String {
         match &self.called {
             Some((name, version)) => format!("{name} {version}"),
@@ -179,6 +187,17 @@ impl FilterComparison {
         })
     }
 
+    /// Why what one of them declares is unknown, for each that could not be asked; none if both are the same bytes.
+    fn failed(&self) -> Vec<&str> {
+        if self.a.digest == self.b.digest {
+            return Vec::new();
+        }
+        let mut all: Vec<&str> =
+            [&self.a, &self.b].into_iter().filter_map(Side::unknown_because).collect();
+        all.dedup();
+        all
+    }
+
     /// What the author of the second has to change to move it to the newest contract.
     fn moving(&self) -> Vec<&'static str> {
         self.b.inspection.contract.moving(&self.b.inspection.hooks)
@@ -187,7 +206,11 @@ impl FilterComparison {
     fn text(&self) -> String {
         let (a, b) = (&self.a.inspection, &self.b.inspection);
         let mut text = format!("{} -> {}\n", self.a.title(), self.b.title());
-        for growth in &self.gained {
+        let failed = self.failed();
+        for why in &failed {
+            let _ = writeln!(text, "! {why}");
+        }
+        for growth in self.gained.iter().filter(|one| one.kind != GrowthKind::Unknown) {
             let _ = writeln!(text, "+ {growth}");
         }
         for loss in &self.lost {
@@ -214,11 +237,9 @@ impl FilterComparison {
         if !self.settings.is_empty() {
             text.push_str("a configuration of the one may be wrong for the other: `tamis check` and `tamis apply` ask the filter\n");
         }
-        if self.a.digest != self.b.digest && !(self.a.is_known() && self.b.is_known()) {
-            text.push_str("their settings cannot be compared\n");
-        }
-        if self.gained.iter().any(|growth| growth.kind == GrowthKind::Unknown) {
-            text.push_str("what it declares to read and write cannot be compared\n");
+        if !failed.is_empty() {
+            text.push_str("what they declare and their settings cannot be compared, so the second counts as one that may do more: correct this and compare again");
+            return text;
         }
         text.push_str(match self.gained.len() {
             0 => "it may do nothing more than before",

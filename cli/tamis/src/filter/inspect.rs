@@ -19,9 +19,10 @@ pub(crate) struct Arguments {
     /// The component.
     component: PathBuf,
     /// Configuration (JSON) for which it declares what it reads and writes, as its attachment has it: of a router what it
-    /// receives as `config` in addition to its routes, or an object of both.
-    #[arg(long, default_value = NO_CONFIG)]
-    config: String,
+    /// receives as `config` in addition to its routes, or an object of both; default: {}. One that the filter refuses is a
+    /// failure.
+    #[arg(long)]
+    config: Option<String>,
     /// File of documents with the Grant under which it is tried; default: everything is granted except
     /// hosts and secrets.
     #[arg(long)]
@@ -35,13 +36,15 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let (value, inspection) = inspect(arguments)?;
     output::result(output, &value, || text(&value, &inspection));
-    Ok(ExitCode::SUCCESS)
+    // Many filters need settings, and without any there is still much to see.
+    let refused = arguments.config.is_some() && value.pointer("/declared/error").is_some();
+    Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
     let path = &arguments.component;
-    serde_json::from_str::<serde::de::IgnoredAny>(&arguments.config)
-        .context("--config is not JSON")?;
+    let config = arguments.config.as_deref().unwrap_or(NO_CONFIG);
+    serde_json::from_str::<serde::de::IgnoredAny>(config).context("--config is not JSON")?;
     let octets = named_file::component(path)
         .with_context(|| format!("the component {} cannot be read", path.display()))?;
     let inspection =
@@ -57,7 +60,7 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
     let shown = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let trial = Trial {
         name: name.unwrap_or(&shown),
-        config: &arguments.config,
+        config,
         grant,
         grant_file: arguments.grant.as_deref(),
     };

@@ -49,11 +49,11 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let remote = arguments.at.remote()?;
     let overwrite = if arguments.replace { Overwrite::Allowed } else { Overwrite::Forbidden };
     let pushed = remote.ask(&format!("pushing {name} {version}"), async |client| {
-        client.push(&repository, &artifact, overwrite).await
+        client.push_parsed(&repository, (&artifact, &manifest), overwrite).await
     });
     let pushed = pushed.map_err(|error| match error.downcast_ref() {
         Some(ClientError::Released { there, here }) => anyhow!(
-            "{repository}:{version} exists already with other bytes, in {}: sign these with a higher version (--version {}) and push that, or, as long as nobody else has the old ones, overwrite them with --replace\n  there {there}\n  here  {here}",
+            "{repository}:{version} exists already with other bytes, in {}: sign these with a higher version (--version {}) and push that, or, as long as nobody else has the old ones, overwrite them with --replace (manifest there {there}, here {here})",
             remote.server(),
             super::artifact::next(&version)
         ),

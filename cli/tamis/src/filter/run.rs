@@ -10,6 +10,7 @@ use crate::ending::EndSignal;
 use crate::keys;
 use crate::output::{self, Output};
 use crate::up::{apps, folder_keys};
+use crate::user_state;
 use anyhow::{Context as _, Result, bail};
 use changes::ChangeTimes;
 use decisions::Decisions;
@@ -20,10 +21,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tamis_ambient::{Clock, Random};
-use tamis_node::{
-    ArtifactStore, DocumentPlaces, Node, NodeOptions, NodeResources, Reload, Secrets,
-};
+use tamis_node::{ArtifactStore, DocumentPlaces, Node, NodeOptions, Reload, Secrets};
 use tamis_observe::{AccessLog, LogFile, Recorder};
 use tamis_proxy::ProxyOptions;
 use tamis_resources::Pin;
@@ -35,7 +33,7 @@ pub(crate) struct Arguments {
     /// Folder of the filter.
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// A built component, in any language; it is read again whenever it or the folder changes. Default: the folder is built.
+    /// A built component, in any language; it is read again whenever it or the folder changes. The folder needs a `filter.yaml` with `name`, `version` and `world`. Default: the folder is built.
     #[arg(long)]
     component: Option<PathBuf>,
     /// Port of the gateway, on this machine only.
@@ -241,7 +239,7 @@ impl RunFolder {
                 ..ProxyOptions::default()
             },
         };
-        let shared = NodeResources::new(None, Clock::system(), Random::system())?;
+        let shared = user_state::node_resources()?;
         let started = Node::start(&shared, options);
         started.context("the gateway does not start; is its port in use? --port takes another")
     }

@@ -3,6 +3,7 @@
 use super::build;
 use crate::named_file;
 use crate::output::{self, Output};
+use crate::user_state;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     };
     let from = arguments.component.as_ref().unwrap_or(&arguments.folder).display().to_string();
     let busy = output::busy(format!("compiling and testing {from}"));
-    let compiled = Engine::new()?.compile(&component, None).context(from)?;
+    let compiled =
+        Engine::new()?.compile(&component, user_state::own_code().as_ref()).context(from)?;
     let (mut failed, mut values, mut text) = (0, Vec::new(), String::new());
     for mut table in tables {
         table.filter = name.clone();

@@ -1,11 +1,12 @@
 //! A component that a command configures on its own, with no host reachable, to read what it declares.
 
+use crate::user_state;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::sync::Arc;
 use tamis_engine::{
-    CompiledComponent, Engine, EngineError, Filter, FilterOptions, FilterState, Grant, GrantPlace,
-    Hook, Inspection, Isolation, OnFailure,
+    Admission, CompiledComponent, Engine, EngineError, Filter, FilterOptions, FilterState, Grant,
+    GrantPlace, Hook, Inspection, Isolation, OnFailure,
 };
 use tamis_observe::Metrics;
 
@@ -87,7 +88,7 @@ pub(crate) fn configured_from(
     compiled: &CompiledComponent,
     config: &str,
 ) -> Result<Filter, String> {
-    let made = make("inspected", compiled, config, Grant::everything());
+    let made = make("inspected", compiled, config, Admission::everything());
     made.map_err(|error| error.to_string())
 }
 
@@ -112,21 +113,24 @@ fn configured_as(
     config: &str,
     grant: Grant,
 ) -> Result<Filter, EngineError> {
-    make(name, &Engine::new()?.compile(octets, None)?, config, grant)
+    let kept = user_state::own_code();
+    let compiled = Engine::new()?.compile(octets, kept.as_ref())?;
+    let admission = Admission::of_grant(name, compiled.inspection(), grant)?;
+    make(name, &compiled, config, admission)
 }
 
 fn make(
     name: &str,
     compiled: &CompiledComponent,
     config: &str,
-    grant: Grant,
+    admission: Admission,
 ) -> Result<Filter, EngineError> {
     let options = FilterOptions {
         name: name.to_owned(),
         digest: String::new(),
         version: String::new(),
         config_json: config.to_owned(),
-        grant,
+        admission,
         state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
         fetch: None,
         failure: OnFailure::Closed,

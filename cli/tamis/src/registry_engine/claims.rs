@@ -1,5 +1,6 @@
 //! Compares what an artifact says of its component with the component.
 
+use super::code::inspection;
 use tamis_trust::{Manifest, Refused, code};
 
 /// Whether the component has the imports and exports that its manifest states, and no others.
@@ -7,7 +8,7 @@ use tamis_trust::{Manifest, Refused, code};
 /// # Errors
 /// The first claim that differs from the component; or the component is not a filter.
 pub(super) fn check_claims(manifest: &Manifest, component: &[u8]) -> Result<(), Refused> {
-    let inspection = tamis_engine::inspect(component).map_err(|error| Refused {
+    let inspection = inspection(component).map_err(|error| Refused {
         code: code::FORMAT.into(),
         rule: format!("the component must be a filter ({error})"),
         set_by: "the artifact format".to_owned(),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::code::code;
+use super::code::{code, inspection};
 use tamis_engine::{
-    CallFault, EngineError, Filter, FilterOptions, FilterState, Grant, Isolation, OnFailure,
-    check_admission,
+    Admission, CallFault, EngineError, Filter, FilterOptions, FilterState, Grant, Isolation,
+    OnFailure, check_admission,
 };
 use tamis_node::{Secrets, check_granted_authorities, refusal, stand_ins};
 use tamis_observe::Metrics;
@@ -16,11 +16,11 @@ use tamis_trust::Refused;
 
 pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Faults>> {
     // Before it is compiled, which may take a minute.
-    let grant = match admitted(component, plan) {
-        Ok(grant) => grant,
+    let admission = match admitted(component, plan) {
+        Ok(admission) => admission,
         Err(refused) => return Err(Box::new(Faults { refused, places: ValidationFaults::new() })),
     };
-    let error = match tried(component, plan, grant) {
+    let error = match tried(component, plan, admission) {
         Ok(filter) => {
             let lacks = filter.and_then(|filter| plan.uncovered_rules(filter.rules()));
             let places = ValidationFaults::new();
@@ -57,21 +57,24 @@ pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Fa
     }
 }
 
-/// The grant with which a proxy would admit a component in the place of a plan.
+/// The proof that a proxy would admit a component in the place of a plan.
 ///
 /// # Errors
 /// [`Refused`] in the words of the proxy.
-fn admitted(component: &[u8], plan: &FilterPlan) -> Result<Grant, Refused> {
+fn admitted(component: &[u8], plan: &FilterPlan) -> Result<Admission, Refused> {
     let by_proxy = |error: EngineError| refusal(&error);
     let grant = Grant::of_plan(plan).map_err(by_proxy)?;
     check_granted_authorities(&grant)?;
-    let inspection = tamis_engine::inspect(component).map_err(by_proxy)?;
-    check_admission(plan, &inspection, &grant).map_err(by_proxy)?;
-    Ok(grant)
+    let inspection = inspection(component).map_err(by_proxy)?;
+    check_admission(plan, &inspection, grant).map_err(by_proxy)
 }
 
 /// Makes a filter as a proxy does, with no host reachable. `None`: this process has no engine.
-fn tried(component: &[u8], plan: &FilterPlan, grant: Grant) -> Result<Option<Filter>, EngineError> {
+fn tried(
+    component: &[u8],
+    plan: &FilterPlan,
+    admission: Admission,
+) -> Result<Option<Filter>, EngineError> {
     let Some(code) = code() else { return Ok(None) };
     let compiled = code.compile(component)?;
     let state = FilterState::new(Arc::new(Metrics::new()));
@@ -80,7 +83,7 @@ fn tried(component: &[u8], plan: &FilterPlan, grant: Grant) -> Result<Option<Fil
         digest: plan.digest.clone(),
         version: plan.version.clone(),
         config_json: plan.config.to_string(),
-        grant,
+        admission,
         state: Arc::new(state.with_secrets(Secrets::new(stand_ins([plan])))),
         fetch: None,
         failure: OnFailure::Closed,

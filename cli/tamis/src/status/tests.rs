@@ -38,6 +38,7 @@ fn slot(name: &str, state: SlotStateView) -> SlotView {
         state,
         why: None,
         refusal: None,
+        revoked: None,
     }
 }
 
@@ -53,6 +54,7 @@ fn proxy(node: &str) -> ProxyStatus {
         why: None,
         problems: Vec::new(),
         identity: None,
+        plaintext: Vec::new(),
         slots: vec![slot("retry", SlotStateView::Serving), slot("jwt", SlotStateView::Serving)],
     }
 }
@@ -82,14 +84,27 @@ fn lose(proxy: &mut ProxyStatus) {
     proxy.problems = vec![ProxyProblem { code: "node.problem".into(), message }];
 }
 
+fn revoke(proxy: &mut ProxyStatus) {
+    let (rule, remedy) = ("it is revoked (leak); it goes on".into(), "pin another".into());
+    let (code, set_by) = ("pin.revoked".into(), "ada".into());
+    proxy.slots[1].revoked = Some(Refused { code, rule, set_by, remedy });
+}
+
 #[test]
 fn what_is_wrong_comes_first_in_words_and_once_for_all_proxies_it_is_wrong_for() {
-    let rows: [(&str, Break, &str, &str); 4] = [
+    let rows: [(&str, Break, &str, &str); 5] = [
         (
             "refused",
             refuse,
             "! shop/jwt refused: filter.configure: /rate must be a number\n    sidecar:shop/service-03/0\n",
             "50 proxies, 1 refusing at revision 9\n",
+        ),
+        (
+            "revoked",
+            revoke,
+            "! shop/jwt runs what is revoked: pin.revoked: it is revoked (leak); it goes on (set by ada); pin another\n    \
+             sidecar:shop/service-03/0\n",
+            "50 proxies, 1 running what is revoked at revision 9\n",
         ),
         (
             "disconnected",
@@ -122,6 +137,10 @@ fn what_is_wrong_comes_first_in_words_and_once_for_all_proxies_it_is_wrong_for()
         let (of_all, _) = select("--problems", status.clone());
         assert_eq!(of_all.proxies.len(), 1, "{what}");
     }
+    let mut status = fleet();
+    revoke(&mut status.proxies[3]);
+    let told = text(&status, Part::All);
+    assert!(told.contains("serving, REVOKED") && told.contains("runs what is revoked"), "{told}");
     let mut status = fleet();
     status.proxies.iter_mut().for_each(refuse);
     let told = text(&status, Part::Problems);

@@ -1,12 +1,13 @@
 //! A status as text: problems first.
 
 use super::{Part, is_wrong};
+use crate::plaintext_use::plaintext;
 use crate::proxy_identities::identities;
 use crate::table::{count, short, table};
 use crate::when::ago;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use tamis_api::{FleetStatus, ProxyStatus, SlotStateView, SlotView};
+use tamis_api::{FleetStatus, ProxyStatus, Refused, SlotStateView, SlotView};
 
 pub(super) fn text(status: &FleetStatus, part: Part) -> String {
     if status.proxies.is_empty() {
@@ -25,10 +26,16 @@ pub(super) fn text(status: &FleetStatus, part: Part) -> String {
         let _ = writeln!(text, "{}\n", problems.trim_end());
     }
     if part == Part::Summary {
-        let _ = writeln!(text, "{}", services(status));
+        let _ = writeln!(text, "{}{}", services(status), plain(status));
     }
     text.push_str(&line(status));
     text
+}
+
+/// The ports that are served in plain text too.
+fn plain(status: &FleetStatus) -> String {
+    let ports = status.proxies.iter().map(|one| (&*one.node, one.plaintext.as_slice()));
+    plaintext(ports, status.now_ms)
 }
 
 /// A summary on one line.
@@ -44,6 +51,10 @@ fn line(status: &FleetStatus) -> String {
         (number(&|it| has(it, SlotStateView::Refused)), "refusing"),
         (number(&|it| has(it, SlotStateView::KeptLastGood)), "on the last good version"),
         (number(&|it| has(it, SlotStateView::Drift)), "in drift"),
+        (
+            number(&|it| it.slots.iter().any(|slot| slot.revoked.is_some())),
+            "running what is revoked",
+        ),
         (number(&|it| !it.problems.is_empty()), "with problems of their own"),
     ] {
         if number > 0 {
@@ -76,7 +87,10 @@ fn problems(status: &FleetStatus) -> String {
         if let Some(why) = &proxy.why {
             note(1, format!("rejects the plan it was sent: {why}"));
         }
-        for slot in proxy.slots.iter().filter(|slot| slot.state != SlotStateView::Serving) {
+        for slot in &proxy.slots {
+            if let Some(revoked) = &slot.revoked {
+                note(0, format!("{} runs what is revoked: {}", slot.slot, sentence(revoked)));
+            }
             if let Some((weight, state)) = weight(proxy, slot.state) {
                 let why = slot.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
                 note(weight, format!("{} {state}{why}", slot.slot));
@@ -98,6 +112,11 @@ fn named(proxies: &[&str]) -> String {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }
+}
+
+/// A refusal with its code.
+fn sentence(refused: &Refused) -> String {
+    format!("{}: {}", refused.code, refused.sentence())
 }
 
 /// How bad a state is, from 0 (worst); `None` when the proxy's own line already reports it.
@@ -189,6 +208,10 @@ fn slots(status: &FleetStatus) -> String {
         }
         for slot in &proxy.slots {
             rows.push(row(proxy, Some(slot), status.now_ms));
+            if let Some(revoked) = &slot.revoked {
+                let why = format!("{} runs what is revoked: {}", slot.slot, sentence(revoked));
+                whys.entry(why).or_default().push(&proxy.node);
+            }
             if let Some(why) = &slot.why {
                 whys.entry(format!("{}: {why}", slot.slot)).or_default().push(&proxy.node);
             }
@@ -198,6 +221,7 @@ fn slots(status: &FleetStatus) -> String {
     let mut text = table(head, &rows);
     let joined = status.proxies.iter().filter_map(|one| Some((&*one.node, one.identity.as_ref()?)));
     text.push_str(&identities(joined, status.now_ms));
+    text.push_str(&plain(status));
     for (why, proxies) in whys {
         let _ = write!(text, "\n! {why}\n    {}", named(&proxies));
     }
@@ -226,6 +250,7 @@ fn row(proxy: &ProxyStatus, slot: Option<&SlotView>, now: u64) -> [String; 7] {
         (SlotStateView::Disconnected, Some(since)) => {
             format!("disconnected since {}", ago(now, since))
         }
+        (SlotStateView::Serving, _) if slot.revoked.is_some() => "serving, REVOKED".to_owned(),
         (state, _) => word(state).to_owned(),
     };
     [

@@ -8,7 +8,7 @@
 mod lines;
 
 use crate::output;
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Full};
@@ -109,9 +109,9 @@ pub(crate) fn start(documents: &[Document]) -> Result<Apps> {
 }
 
 fn listen(app: &App) -> Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(app.address).with_context(|| {
-        format!(
-            "the sample service {} cannot listen on {}; end what uses the port, add a number to all ports of the folder (`--port-offset 1000`), or run without sample services (`--no-apps`)",
+    let listener = std::net::TcpListener::bind(app.address).map_err(|error| {
+        anyhow!(
+            "the sample service {} cannot listen on {}: {error}; end the program that uses the port, or run `tamis up` with `--port-offset 1000` (adds it to all ports of the folder) or with `--no-apps` (without sample services)",
             app.name, app.address
         )
     })?;

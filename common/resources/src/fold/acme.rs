@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::backend_tls::certificates;
-use super::listeners::Socket;
+use super::certificate_check::certificates;
+use super::socket::Socket;
 use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED};
 use crate::document::Document;
 use crate::kinds::{Acme, AcmeChallenge, GatewaySpec};

@@ -3,37 +3,45 @@
 use crate::document::Document;
 use crate::kinds::{Listener, ListenerProtocol, RouteKind, RouteNamespaces};
 
-/// Whether a listener takes a route.
-pub(super) fn takes(listener: &Listener, gateway_namespace: &str, route: &Document) -> bool {
-    speaks(listener, route.kind()) && allowed(from(listener), gateway_namespace, route)
-}
+impl Listener {
+    /// Whether it takes a route.
+    pub(super) fn takes(&self, gateway_namespace: &str, route: &Document) -> bool {
+        let is_allowed = self.takes_from() == Some(RouteNamespaces::All)
+            || route.metadata.namespace == gateway_namespace;
+        self.speaks(route.kind()) && is_allowed
+    }
 
-/// Whether a listener takes routes of a kind.
-pub(super) fn speaks(listener: &Listener, kind: &str) -> bool {
-    let kinds = listener.allowed_routes.as_ref().map(|it| it.kinds.as_slice()).unwrap_or_default();
-    let named = kinds.is_empty() || kinds.iter().any(|one| one.kind.to_string() == kind);
-    named && kinds_of(listener.protocol).iter().any(|one| one.to_string() == kind)
-}
+    /// Whether it takes routes of a kind.
+    pub(super) fn speaks(&self, kind: &str) -> bool {
+        let kinds = self.allowed_routes.as_ref().map(|it| it.kinds.as_slice()).unwrap_or_default();
+        let named = kinds.is_empty() || kinds.iter().any(|one| one.kind.to_string() == kind);
+        named && self.protocol.route_kinds().iter().any(|one| one.to_string() == kind)
+    }
 
-/// The kinds of routes that a protocol has.
-pub(super) fn kinds_of(protocol: ListenerProtocol) -> &'static [RouteKind] {
-    match protocol {
-        ListenerProtocol::HTTP | ListenerProtocol::HTTPS => {
-            &[RouteKind::HTTPRoute, RouteKind::GRPCRoute]
-        }
-        ListenerProtocol::TLS => &[RouteKind::TLSRoute],
-        ListenerProtocol::TCP => &[RouteKind::TCPRoute],
-        ListenerProtocol::UDP => &[RouteKind::UDPRoute],
+    /// Whether it carries connections or datagrams unread.
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(
+            self.protocol,
+            ListenerProtocol::TLS | ListenerProtocol::TCP | ListenerProtocol::UDP
+        )
+    }
+
+    /// The namespaces whose routes it takes.
+    fn takes_from(&self) -> Option<RouteNamespaces> {
+        Some(self.allowed_routes.as_ref()?.namespaces.as_ref()?.from)
     }
 }
 
-/// The namespaces whose routes a listener takes.
-fn from(listener: &Listener) -> Option<RouteNamespaces> {
-    Some(listener.allowed_routes.as_ref()?.namespaces.as_ref()?.from)
-}
-
-fn allowed(from: Option<RouteNamespaces>, gateway_namespace: &str, route: &Document) -> bool {
-    from == Some(RouteNamespaces::All) || route.metadata.namespace == gateway_namespace
+impl ListenerProtocol {
+    /// The kinds of its routes.
+    pub(super) fn route_kinds(self) -> &'static [RouteKind] {
+        match self {
+            Self::HTTP | Self::HTTPS => &[RouteKind::HTTPRoute, RouteKind::GRPCRoute],
+            Self::TLS => &[RouteKind::TLSRoute],
+            Self::TCP => &[RouteKind::TCPRoute],
+            Self::UDP => &[RouteKind::UDPRoute],
+        }
+    }
 }
 
 /// Hostnames of a route that a listener accepts; `None` when there are none.

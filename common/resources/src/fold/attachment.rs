@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::PlannedProxy;
-use super::listeners::Socket;
-use super::routes::Route;
+use super::route::Route;
+use super::socket::Socket;
 use crate::document::Document;
 use crate::kinds::{
     AttachmentDirection, FilterAttachmentSpec, OnFailure, Phase, TargetKind, World,

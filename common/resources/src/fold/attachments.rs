@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::attachment::{Attachment, DOCUMENTS, Target, alone, blank, guards, refused};
 use super::grants::Grants;
-use super::routes::Route;
+use super::route::Route;
 use super::targets::Targets;
 use super::{ACCEPTED, Claim, Fold, RESOLVED, Security, longest};
 use crate::check::suggestion;

@@ -5,17 +5,18 @@
 //! closes what it was to guard, and nothing else.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
 
 use super::attachment::{Attachment, blank};
-use super::routes::Route;
+use super::route::Route;
 use super::{ACCEPTED, Fold, RESOLVED, because};
 use crate::access_rule::faults;
 use crate::document::Document;
 use crate::kinds::{
-    AuthorizationMode, AuthorizationPolicySpec, FilterAttachmentSpec, Isolation, OnFailure, Phase,
-    Spec as _, World,
+    AuthorizationMode, AuthorizationPolicySpec, FilterAttachmentSpec, GatewaySpec, Isolation,
+    OnFailure, Phase, ServiceSpec, Spec as _, TargetKind, World,
 };
 use crate::problem::Problem;
 
@@ -109,6 +110,7 @@ impl<'a> Fold<'a> {
             first.get_or_insert_with(|| problem.clone());
             self.fail(document, ACCEPTED, "Invalid", problem);
         }
+        self.ports_exist(document, spec);
         let mut config = json!({ "name": document.key(), "mode": spec.mode });
         if let Some(map) = config.as_object_mut() {
             for (name, rules) in [("allow", &spec.allow), ("deny", &spec.deny)] {
@@ -127,6 +129,50 @@ impl<'a> Fold<'a> {
         }
         (without_null(config), first)
     }
+
+    /// Reports each port of a rule that none of the targets has: under `allow` the rule opens nothing, and under `deny` it
+    /// closes nothing. Routes and the mesh have no ports of their own, so that where one is a target, any port may be meant.
+    fn ports_exist(&mut self, document: &Document, spec: &AuthorizationPolicySpec) {
+        let mut there = Vec::new();
+        for target in &spec.target_refs {
+            let key = format!(
+                "{}/{}",
+                document.metadata.namespace,
+                target.name.as_deref().unwrap_or_default()
+            );
+            match target.kind {
+                TargetKind::Service => match self.find::<ServiceSpec>(&key) {
+                    Some((_, spec)) => there.extend(spec.ports.iter().map(|one| one.port)),
+                    None => return,
+                },
+                TargetKind::Gateway => match self.find::<GatewaySpec>(&key) {
+                    Some((_, spec)) => there.extend(spec.listeners.iter().map(|one| one.port)),
+                    None => return,
+                },
+                TargetKind::Mesh | TargetKind::HTTPRoute | TargetKind::GRPCRoute => return,
+            }
+        }
+        for (field, rules) in [("allow", &spec.allow), ("deny", &spec.deny)] {
+            for (at, rule) in rules.iter().enumerate() {
+                let lost = rule.ports.iter().enumerate().filter(|(_, port)| !there.contains(port));
+                for (nth, port) in lost {
+                    let message = format!(
+                        "no target of this policy has port {port}, so the rule covers nothing there"
+                    );
+                    let help = format!("write one of: {}", listed(&there));
+                    let pointer = format!("/spec/{field}/{at}/ports/{nth}");
+                    let problem =
+                        document.problem("authorization.port", &pointer, message).help(help);
+                    self.fail(document, ACCEPTED, "Invalid", problem);
+                }
+            }
+        }
+    }
+}
+
+fn listed(ports: &[u16]) -> String {
+    let ports: BTreeSet<u16> = ports.iter().copied().collect();
+    ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The policy as an attachment: what its targets mean.

@@ -4,18 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use super::tcp::{tcp_ports, udp_ports};
+use super::certificate_check::{AUTHORITY, CertificateCheck};
+use super::ports::{tcp_ports, udp_ports};
 use super::{ACCEPTED, Claim, Fold, RESOLVED};
 use crate::document::Document;
-use crate::kinds::{
-    AltNameType, AuthorityRef, BackendAltName, BackendTlsPolicySpec, BackendTlsTarget, ServicePort,
-    ServiceSpec,
-};
-use crate::plan::{ServerNamePlan, ServerTlsPlan};
-
-const AUTHORITY: &str = "backend-tls.authority";
-/// Longest text of certificates in a file, in bytes.
-const MAX_AUTHORITY: usize = 64 * 1024;
+use crate::kinds::{BackendTlsPolicySpec, BackendTlsTarget, ServicePort, ServiceSpec};
+use crate::plan::ServerTlsPlan;
 
 /// How the endpoints of a port are reached.
 #[derive(Clone)]
@@ -141,88 +135,17 @@ impl<'a> Fold<'a> {
         spec: &BackendTlsPolicySpec,
     ) -> Option<ServerTlsPlan> {
         let validation = &spec.validation;
-        let authorities = match (
-            validation.ca_certificate_refs.is_empty(),
-            validation.well_known_ca_certificates.is_some(),
-        ) {
-            (true, true) => Some(None),
-            (false, false) => self
-                .authorities(document, &validation.ca_certificate_refs, "/spec/validation")
-                .map(Some),
-            _ => {
-                let message =
-                    "a policy needs either `caCertificateRefs` or `wellKnownCACertificates`";
-                let problem = document.problem(AUTHORITY, "/spec/validation", message);
-                self.fail(document, ACCEPTED, "NoValidCACertificate", problem);
-                None
-            }
-        };
-        let names = self.alt_names(document, &validation.subject_alt_names, "/spec/validation");
+        let (files, names) = (&validation.ca_certificate_refs, &validation.subject_alt_names);
+        let is_clear = files.is_empty() == validation.well_known_ca_certificates.is_some();
+        if !is_clear {
+            let message = "a policy needs either `caCertificateRefs` or `wellKnownCACertificates`";
+            let problem = document.problem(AUTHORITY, "/spec/validation", message);
+            self.fail(document, ACCEPTED, "NoValidCACertificate", problem);
+        }
+        let files = if is_clear { files.as_slice() } else { &[] };
+        let check = CertificateCheck::read(self, document, (files, names), "/spec/validation")?;
+        let CertificateCheck { names, authorities } = check;
         let hostname = validation.hostname.clone();
-        Some(ServerTlsPlan { hostname, names: names?, authorities: authorities? })
-    }
-
-    /// Reads the list `subjectAltNames` at `place`: the names that a certificate may have. Reports each faulty name;
-    /// `None` if there is one.
-    pub(super) fn alt_names(
-        &mut self,
-        document: &Document,
-        names: &[BackendAltName],
-        place: &str,
-    ) -> Option<Vec<ServerNamePlan>> {
-        for (at, _) in names.iter().enumerate().filter(|(_, one)| alt_name(one).is_none()) {
-            let message = "a name has `hostname` with type Hostname, and `uri` with type URI, and not the other";
-            let pointer = format!("{place}/subjectAltNames/{at}");
-            let problem = document.problem("backend-tls.name", &pointer, message);
-            self.fail(document, ACCEPTED, "Invalid", problem);
-        }
-        names.iter().map(alt_name).collect()
-    }
-
-    /// The certificates of the files in the list `caCertificateRefs` at `place`, with their faults reported; `None`: one of
-    /// them has none.
-    pub(super) fn authorities(
-        &mut self,
-        document: &Document,
-        files: &[AuthorityRef],
-        place: &str,
-    ) -> Option<String> {
-        let mut all = Some(String::new());
-        for (at, one) in files.iter().enumerate() {
-            let read = (self.files)(&one.name).and_then(certificates);
-            match read {
-                Ok(text) => all.iter_mut().for_each(|all| *all += &text),
-                Err(why) => {
-                    let message = format!("no certificates can be read from {}: {why}", one.name);
-                    let pointer = format!("{place}/caCertificateRefs/{at}/name");
-                    let problem = document.problem(AUTHORITY, &pointer, message).help(
-                        "name a PEM file with certificates of authorities; until then nothing is sent to the targets",
-                    );
-                    self.fail(document, RESOLVED, "InvalidCACertificateRef", problem);
-                    all = None;
-                }
-            }
-        }
-        all
-    }
-}
-
-/// The certificates of a PEM file, with a line feed at the end.
-pub(super) fn certificates(bytes: Vec<u8>) -> Result<String, String> {
-    if bytes.len() > MAX_AUTHORITY {
-        return Err("it is longer than 64 KiB".to_owned());
-    }
-    let text = String::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
-    if !text.contains("-----BEGIN CERTIFICATE-----") {
-        return Err("it has no certificate in PEM".to_owned());
-    }
-    Ok(text.trim_end().to_owned() + "\n")
-}
-
-fn alt_name(one: &BackendAltName) -> Option<ServerNamePlan> {
-    match (one.kind, &one.hostname, &one.uri) {
-        (AltNameType::Hostname, Some(name), None) => Some(ServerNamePlan::Dns(name.clone())),
-        (AltNameType::URI, None, Some(uri)) => Some(ServerNamePlan::Uri(uri.clone())),
-        _ => None,
+        is_clear.then_some(ServerTlsPlan { hostname, names, authorities })
     }
 }

@@ -11,10 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::external::External;
-use super::listeners::{Socket, socket};
-use super::services::ports;
-use super::tcp::{application, tcp_ports};
-use super::virtual_addresses::mesh_name;
+use super::ports::{application, mesh_name, request_ports, tcp_ports};
+use super::socket::{Socket, socket};
 use super::{Fold, PlannedProxy, usable_addresses};
 use crate::document::Document;
 use crate::kinds::{Egress, ServiceEndpoint, ServicePort, ServiceSpec};
@@ -74,7 +72,7 @@ impl<'a> Fold<'a> {
         for (document, spec) in self.all::<ServiceSpec>() {
             let key = document.key();
             let address = self.virtual_addresses.get(&key);
-            for port in ports(spec).into_iter().chain(tcp_ports(spec)) {
+            for port in request_ports(spec).into_iter().chain(tcp_ports(spec)) {
                 let address = address.map(|it| SocketAddr::new((*it).into(), port.port));
                 named.add(address, &inside(&key, port));
             }
@@ -239,7 +237,7 @@ fn served<'a>(
     spec: &'a ServiceSpec,
     endpoint: &'a ServiceEndpoint,
 ) -> Vec<(SocketAddr, &'a ServicePort)> {
-    let requests = ports(spec).into_iter().take(1);
+    let requests = request_ports(spec).into_iter().take(1);
     let tcp = tcp_ports(spec).filter(|_| endpoint.sidecar.is_some());
     let address = |port: &ServicePort| match application(spec, endpoint, port.port)? {
         AddressPlan::Tcp(text) => text.parse().ok(),

@@ -8,8 +8,8 @@ use serde_json::Value as Json;
 use super::attachment::{Attachment, Place, alone, guards, refused};
 use super::authorization::Policy;
 use super::enforcement::{Member, receive};
-use super::listeners::Socket;
-use super::routes::Route;
+use super::route::Route;
+use super::socket::Socket;
 use super::{ACCEPTED, Fold, PlannedProxy, because, longest};
 use crate::kinds::{OnFailure, TargetKind, World};
 use crate::plan::{FilterPlan, ListenerPlan};
@@ -172,7 +172,7 @@ impl<'a> Fold<'a> {
                 problem = problem.help(if world == World::RoutePolicy {
                     "delete one of the attachments, or write `extend: true` in the one that should fall back to the other"
                 } else {
-                    "delete one of the attachments, or give it targets that the other does not have"
+                    "delete one of the attachments, or change their `targetRefs` so that no proxy belongs to both (the Mesh is every proxy)"
                 });
                 problem = problem
                     .also(others.map(|other| other.document.place("/spec/filter", "the other")));
@@ -193,7 +193,7 @@ fn crowded<'a: 'b, 'b>(
     let all: Vec<String> = all.map(attached_to).collect();
     let then = match kept {
         Some(key) => format!("{key} has served before and stays"),
-        None => "a proxy keeps the one that it used before, also over a restart; if it used none of them before, it uses none".to_owned(),
+        None => "a proxy keeps the one that it already runs, also after a restart; a proxy that runs neither starts neither".to_owned(),
     };
     let (count, names) = (all.len(), all.join(" and "));
     format!(

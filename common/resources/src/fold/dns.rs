@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::virtual_addresses::mesh_name;
+use super::ports::mesh_name;
 use super::{Fold, PlannedProxy, usable_addresses};
 use crate::plan::DnsPlan;
 

@@ -6,9 +6,9 @@ use serde_json::{Value as Json, json};
 
 use super::attachment::Attachment;
 use super::authorization::Policy;
-use super::listeners::Socket;
-use super::routes::Route;
-use super::tcp::tcp_ports;
+use super::ports::tcp_ports;
+use super::route::Route;
+use super::socket::Socket;
 use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED, because, longest};
 use crate::kinds::{AuthorizationMode, TargetKind};
 use crate::plan::{FilterPlan, TrafficDirection};
@@ -94,14 +94,13 @@ impl<'a> Fold<'a> {
             let then = if stays.is_some() {
                 "the one that served before stays"
             } else {
-                "a proxy keeps the one that it used before, also over a restart; if it used none of them before, all requests are refused"
+                "a proxy keeps the one that it already runs, also after a restart; a proxy that runs neither refuses all requests"
             };
             let message = format!(
                 "only one filter can receive AuthorizationPolicy for the same exchanges, and there are {}: {then}",
                 whole.len()
             );
-            let help =
-                "delete one of the attachments, or give it targets that the other does not have";
+            let help = "delete one of the attachments, or change their `targetRefs` so that no proxy belongs to both (the Mesh is every proxy)";
             let problem = one.document.problem(SECOND, "/spec/filter", message).help(help);
             let others = whole.iter().filter(|(other, _)| other != at);
             let problem = problem

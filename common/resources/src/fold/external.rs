@@ -5,15 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value as Json;
 
-use super::routes::default_route;
-use super::services::protocol;
+use super::certificate_check::CertificateCheck;
+use super::ports::protocol;
+use super::route::default_route;
 use super::{Claim, Fold, PlannedProxy};
 use crate::format::accepts;
 use crate::kinds::{ExternalPort, ExternalServiceSpec, ExternalTls, PortProtocol};
 use crate::machine::{is_localhost, is_own_machine};
 use crate::plan::{
-    AddressPlan, EndpointPlan, PolicyPlan, ServerNamePlan, ServerTlsPlan, ServicePlan,
-    UpstreamTlsPlan,
+    AddressPlan, EndpointPlan, PolicyPlan, ServerTlsPlan, ServicePlan, UpstreamTlsPlan,
 };
 
 pub(super) const CODE: &str = "external.invalid";
@@ -29,14 +29,6 @@ pub(super) type ExternalChecks = BTreeMap<PortPlace, Option<CertificateCheck>>;
 pub(super) type PortOfHost = (PortPlace, String);
 /// Ports that nothing may be sent to, because documents contradict each other about them.
 pub(super) type ContestedPorts = BTreeSet<PortOfHost>;
-
-/// What the certificate of a host must show.
-#[derive(Clone)]
-pub(super) struct CertificateCheck {
-    pub(super) names: Vec<ServerNamePlan>,
-    /// As PEM; `None`: those of the operating system.
-    pub(super) authorities: Option<String>,
-}
 
 /// One port of one host outside of the mesh.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! What is checked of servers outside of the mesh, and which of their ports nothing is sent to.
 
-use super::external::{CODE, CertificateCheck, PortOfHost, address, is_outside};
+use super::certificate_check::CertificateCheck;
+use super::external::{CODE, PortOfHost, address, is_outside};
 use super::{ACCEPTED, Claim, Fold};
 use crate::document::Document;
 use crate::kinds::{ExternalPort, ExternalServiceSpec, ExternalTls};
@@ -120,12 +121,7 @@ impl Fold<'_> {
             self.fail(document, ACCEPTED, "Invalid", problem);
             return None;
         }
-        let names = self.alt_names(document, &tls.subject_alt_names, place);
-        let files = &tls.ca_certificate_refs;
-        let authorities = match files.is_empty() {
-            true => Some(None),
-            false => self.authorities(document, files, place).map(Some),
-        };
-        Some(CertificateCheck { names: names?, authorities: authorities? })
+        let lists = (tls.ca_certificate_refs.as_slice(), tls.subject_alt_names.as_slice());
+        CertificateCheck::read(self, document, lists, place)
     }
 }

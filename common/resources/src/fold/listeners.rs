@@ -1,29 +1,22 @@
 //! Sockets of the proxy, without their chains.
 
 use super::acme_listener::wrong_acme;
-use super::allowed_routes::kinds_of;
-use super::services::{local_name, ports};
-use super::streams::{StreamRoutes, is_unread};
-use super::tcp::{OutboundPort, application, idle_fault, listener_plan, tcp_ports};
+use super::ports::{application, is_wholly_meshed, local_name, request_ports, tcp_ports};
+use super::socket::{Socket, socket};
+use super::streams::StreamRoutes;
+use super::tcp::{OutboundPort, idle_fault, listener_plan};
 use super::{ACCEPTED, Fold, IdentityProof, PlannedProxy, RESOLVED};
 use crate::access_rule::prefix;
 use crate::document::Document;
 use crate::format::Millis;
 use crate::kinds::{
     ClientAddressField, GatewaySpec, InterimResponses, Listener, ListenerProtocol, ListenerReasons,
-    ListenerTls, ListenerTlsMode,
+    ListenerTls, ListenerTlsMode, ServiceSpec,
 };
 use crate::plan::{
-    AddressPlan, ChainPlan, ClientAddressPlan, Http3Plan, ListenerAcmePlan, ListenerFilesPlan,
-    ListenerPlan, ListenerRulesPlan, TlsPlan, TrafficDirection,
+    ClientAddressPlan, Http3Plan, ListenerAcmePlan, ListenerFilesPlan, ListenerRulesPlan,
+    PlaintextPlan, TlsPlan, TrafficDirection,
 };
-
-/// A socket, and for a gateway the listener it belongs to.
-#[derive(Clone)]
-pub(super) struct Socket<'a> {
-    pub(super) plan: ListenerPlan,
-    pub(super) listener: Option<&'a Listener>,
-}
 
 impl<'a> Fold<'a> {
     pub(super) fn listeners(
@@ -47,6 +40,7 @@ impl<'a> Fold<'a> {
                 let endpoint = spec.endpoints.get(*index);
                 // Without an identity there is no inbound socket: the mesh never accepts clear text.
                 let inbound = endpoint.and_then(|one| one.sidecar.clone()).zip(place.proof());
+                let plaintext = plaintext(document, spec);
                 let inbound = inbound.map(|(address, proof)| {
                     let tls = match proof {
                         IdentityProof::Svid(id) => TlsPlan::Svid { svid: id.to_owned() },
@@ -67,10 +61,13 @@ impl<'a> Fold<'a> {
                 let outbound = endpoint.and_then(|one| one.outbound.clone()).map(|address| {
                     socket(("outbound", address), None, TrafficDirection::Outbound, rules(), None)
                 });
-                let tcp = self.tcp_listeners(place, inbound.as_ref());
+                let tcp = self.tcp_listeners(place, inbound.as_ref(), plaintext.as_ref());
                 let captured = self.captured_listeners(place, &rules());
                 // Requests go to the application only where it has a port for them.
-                let inbound = inbound.filter(|_| !ports(spec).is_empty());
+                let mut inbound = inbound.filter(|_| !request_ports(spec).is_empty());
+                if let Some(inbound) = &mut inbound {
+                    inbound.plan.plaintext = plaintext;
+                }
                 inbound.into_iter().chain(outbound).chain(tcp).chain(captured).collect()
             }
         }
@@ -82,6 +79,7 @@ impl<'a> Fold<'a> {
         &self,
         place: &PlannedProxy<'a>,
         inbound: Option<&Socket<'a>>,
+        plaintext: Option<&PlaintextPlan>,
     ) -> Vec<Socket<'a>> {
         let PlannedProxy::Sidecar(document, spec, index) = place else { return Vec::new() };
         let Some(endpoint) = spec.endpoints.get(*index) else { return Vec::new() };
@@ -94,6 +92,7 @@ impl<'a> Fold<'a> {
             plan.name = format!("inbound:{number}");
             plan.rules = ListenerRulesPlan::default();
             plan.tcp = Some(port.tcp_plan(service, Some(number)));
+            plan.plaintext = plaintext.filter(|it| it.port == number).cloned();
             sockets.push(Socket { plan, listener: None });
         }
         for OutboundPort { declared, key, port } in self.called(place) {
@@ -164,7 +163,8 @@ impl<'a> Fold<'a> {
             let named = (listener.name.as_str(), address);
             let rules = rules(&spec.listeners, listener, ip);
             let mut socket = socket(named, tls, TrafficDirection::Gateway, rules, Some(listener));
-            socket.plan.tcp = is_unread(listener)
+            socket.plan.tcp = listener
+                .is_unread()
                 .then(|| listener_plan(listener, streams.of(document, listener)));
             sockets.push(socket);
         }
@@ -189,7 +189,7 @@ impl<'a> Fold<'a> {
             ("idleTimeout", listener.idle_timeout.is_some()),
             ("maxConnections", listener.max_connections.is_some()),
         ];
-        let (stray, what): (&[_], _) = if is_unread(listener) {
+        let (stray, what): (&[_], _) = if listener.is_unread() {
             (&of_requests, "for requests, which a listener of this protocol does not read")
         } else {
             (&of_connections, "for listeners with protocol TLS, TCP or UDP")
@@ -212,7 +212,7 @@ impl<'a> Fold<'a> {
             wrong.push((place("proxyProtocol"), message.to_owned()));
         }
         wrong.extend(http3_faults(listener).map(|(field, message)| (place(field), message)));
-        let idle = listener.idle_timeout.filter(|_| is_unread(listener)).and_then(idle_fault);
+        let idle = listener.idle_timeout.filter(|_| listener.is_unread()).and_then(idle_fault);
         wrong.extend(idle.map(|message| (place("idleTimeout"), message)));
         let sound = wrong.is_empty();
         for (pointer, message) in wrong {
@@ -221,10 +221,11 @@ impl<'a> Fold<'a> {
         }
         let kinds = listener.allowed_routes.as_ref().map(|it| it.kinds.as_slice());
         for (nth, one) in kinds.unwrap_or_default().iter().enumerate() {
-            if kinds_of(protocol).contains(&one.kind) {
+            if protocol.route_kinds().contains(&one.kind) {
                 continue;
             }
-            let fitting: Vec<String> = kinds_of(protocol).iter().map(ToString::to_string).collect();
+            let fitting: Vec<String> =
+                protocol.route_kinds().iter().map(ToString::to_string).collect();
             let fitting = fitting.join(" and ");
             let message = format!("a {protocol} listener accepts {fitting} and no {}", one.kind);
             let pointer = place(&format!("allowedRoutes/kinds/{nth}/kind"));
@@ -290,7 +291,7 @@ const HTTP3_AGE: (Millis, Millis, Millis) =
 
 /// What is wrong with the HTTP/3 of a listener, each with its field.
 fn http3_faults(listener: &Listener) -> impl Iterator<Item = (&'static str, String)> {
-    let http3 = listener.http3.as_ref().filter(|_| !is_unread(listener));
+    let http3 = listener.http3.as_ref().filter(|_| !listener.is_unread());
     let clear = http3.filter(|_| listener.protocol == ListenerProtocol::HTTP).map(|_| {
         let message = "HTTP/3 has TLS in it; write protocol HTTPS and `tls`, or remove `http3`";
         ("http3", message.to_owned())
@@ -364,18 +365,11 @@ fn upgrades(names: Option<&[String]>) -> Vec<String> {
     }
 }
 
-pub(super) fn socket<'a>(
-    (name, address): (&str, String),
-    tls: Option<TlsPlan>,
-    direction: TrafficDirection,
-    rules: ListenerRulesPlan,
-    listener: Option<&'a Listener>,
-) -> Socket<'a> {
-    let (name, address) = (name.to_owned(), AddressPlan::Tcp(address));
-    let chain = ChainPlan { attachments: Vec::new() };
-    let (tcp, captured) = (None, None);
-    let plan = ListenerPlan { name, address, tls, direction, chain, rules, tcp, captured };
-    Socket { plan, listener }
+/// The port that a service serves in plain text too. Plain text names no port, so it is the first, as for requests.
+fn plaintext(document: &Document, spec: &ServiceSpec) -> Option<PlaintextPlan> {
+    let first = spec.ports.first().filter(|port| !port.is_udp())?;
+    let holds = spec.is_permissive() && is_wholly_meshed(spec);
+    holds.then(|| PlaintextPlan { service: document.key(), port: first.port })
 }
 
 /// Why two listeners of a gateway cannot both listen, and the field by which they differ too little or too much.

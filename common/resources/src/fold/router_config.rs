@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 
 use super::allowed_routes::intersect;
-use super::listeners::Socket;
-use super::routes::{Parent, Route, default_route, object};
-use super::services::{local_name, ports};
+use super::parents::Parent;
+use super::ports::{local_name, request_ports};
+use super::route::{Route, default_route, object};
+use super::socket::Socket;
 use super::{Fold, PlannedProxy};
 use crate::document::Document;
 use crate::kinds::{ParentKind, ServiceSpec};
@@ -66,7 +67,7 @@ impl Fold<'_> {
             routes.iter().flat_map(|route| services(&route.parents)).collect();
         for (document, spec) in self.all::<ServiceSpec>() {
             let key = document.key();
-            let first = ports(spec).into_iter().next();
+            let first = request_ports(spec).into_iter().next();
             let Some(port) = first.filter(|_| !routed.contains(&key)) else {
                 continue;
             };
@@ -79,7 +80,7 @@ impl Fold<'_> {
 }
 
 fn inbound(document: &Document, spec: &ServiceSpec) -> Vec<Json> {
-    let Some(port) = ports(spec).into_iter().next() else { return Vec::new() };
+    let Some(port) = request_ports(spec).into_iter().next() else { return Vec::new() };
     vec![default_route(local_name(&document.key(), port.port), Vec::new())]
 }
 

@@ -5,49 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::allowed_routes::{speaks, takes};
-use super::listeners::Socket;
-use super::services::ports;
-use super::tcp::{tcp_ports, udp_ports};
+use super::parents::Parent;
+use super::ports::{request_ports, tcp_ports, udp_ports};
+use super::route::{Route, object};
 use super::{ACCEPTED, Fold, RESOLVED, Security};
 use crate::document::Document;
 use crate::kinds::{
     BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, Listener, ParentKind, ParentRef,
-    PathEscapes, ReferenceGrantSpec, RouteFilter, ServiceSpec,
+    PathEscapes, RouteFilter, ServiceSpec,
 };
 use crate::node_name::NodeName;
 use crate::rules::{self, BrokenRule};
-
-/// A route whose backends are resolved.
-pub(super) struct Route<'a> {
-    pub(super) document: &'a Document,
-    pub(super) hostnames: &'a [String],
-    /// As its router reads them; null for a route that this proxy does not serve.
-    pub(super) rules: Vec<Json>,
-    /// Names of rules, to which section names refer.
-    pub(super) names: Vec<Option<&'a str>>,
-    pub(super) parents: Vec<Parent<'a>>,
-    /// The matches of its rules are unknown, so it claims all of its hosts and responds 500. A guard of a
-    /// part of it no longer knows its part either.
-    pub(super) left_out: bool,
-}
-
-/// A gateway or service that a route is attached to.
-pub(super) struct Parent<'a> {
-    pub(super) key: String,
-    pub(super) kind: ParentKind,
-    /// Which of its listeners; `None`: all that take routes of this namespace.
-    reference: Option<&'a ParentRef>,
-}
-
-impl Parent<'_> {
-    pub(super) fn is_of(&self, listener: &Listener) -> bool {
-        self.reference.is_none_or(|reference| {
-            reference.section_name.as_ref().is_none_or(|name| *name == listener.name)
-                && reference.port.is_none_or(|port| port == listener.port)
-        })
-    }
-}
 
 /// A rule in parts: its JSON without backends, and its references.
 struct Parts<'a> {
@@ -173,9 +141,9 @@ impl<'a> Fold<'a> {
         for (gateway, spec) in self.all::<GatewaySpec>() {
             let key = gateway.key();
             let namespace = &gateway.metadata.namespace;
-            let may = |one: &Listener| takes(one, namespace, document);
+            let may = |one: &Listener| one.takes(namespace, document);
             if spec.listeners.iter().any(may) && !own.iter().any(|one| one.key == key) {
-                parents.push(Parent { key, kind: ParentKind::Gateway, reference: None });
+                parents.push(Parent::whole_gateway(key));
             }
         }
         let rules = vec![closed_rule(&Json::Null, true)];
@@ -218,47 +186,6 @@ impl<'a> Fold<'a> {
                 }),
             }
         })
-    }
-
-    pub(super) fn parent(
-        &mut self,
-        document: &Document,
-        at: usize,
-        reference: &'a ParentRef,
-    ) -> Option<Parent<'a>> {
-        let namespace = reference.namespace.as_deref().unwrap_or(&document.metadata.namespace);
-        let key = format!("{namespace}/{}", reference.name);
-        let refused = match reference.kind {
-            ParentKind::Gateway => self
-                .find::<GatewaySpec>(&key)
-                .map(|(_, spec)| not_taken(spec, reference, (namespace, &key), document)),
-            // A producer route: of the service's own namespace.
-            ParentKind::Service => self.find::<ServiceSpec>(&key).map(|(_, spec)| {
-                let fits = namespace == document.metadata.namespace
-                    && reference
-                        .port
-                        .is_none_or(|port| ports(spec).first().is_some_and(|one| one.port == port));
-                let why =
-                    format!("Service {key} accepts no route with this section, port and namespace");
-                (!fits).then_some((NO_PARENT, why))
-            }),
-        };
-        let (reason, wrong) = match refused {
-            Some(None) => {
-                return Some(Parent { key, kind: reference.kind, reference: Some(reference) });
-            }
-            // The problem of an unreadable document is reported already, and its parents may stand for others.
-            _ if document.is_stub() => return None,
-            Some(Some(refused)) => refused,
-            None => (NO_PARENT, format!("there is no {} {key}", reference.kind)),
-        };
-        let is_missing = wrong.starts_with("there is no");
-        let problem =
-            document.problem("route.parent", &format!("/spec/parentRefs/{at}/name"), wrong);
-        let problem =
-            if is_missing { problem.lacks(format!("{}/{key}", reference.kind)) } else { problem };
-        self.fail(document, ACCEPTED, reason, problem);
-        None
     }
 
     /// A rule with its backends as `namespace/name:port`. The share of missing backends is answered with
@@ -325,30 +252,14 @@ impl<'a> Fold<'a> {
         let namespace = namespace.as_ref().unwrap_or(own);
         let key = format!("{namespace}/{name}");
         let (reason, message) = if namespace == own || self.permitted(document, namespace, name) {
-            match (self.find::<ServiceSpec>(&key), port) {
-                (None, _) => ("BackendNotFound", format!("there is no Service {key}")),
-                (Some((_, spec)), port) => match (port, ports(spec).as_slice()) {
-                    (None, [one]) => return Some(format!("{key}:{}", one.port)),
-                    (None, []) => ("BackendNotFound", format!("{key} has no port for requests")),
-                    (None, _) => ("BackendNotFound", format!("{key} has several ports; name one")),
-                    (Some(port), all) if all.iter().any(|one| one.port == port) => {
+            match self.find::<ServiceSpec>(&key) {
+                None => ("BackendNotFound", format!("there is no Service {key}")),
+                Some((service, spec)) => match request_port(&key, spec, port) {
+                    Ok(port) => {
+                        self.needs_endpoints(service, spec);
                         return Some(format!("{key}:{port}"));
                     }
-                    (Some(port), _) if tcp_ports(spec).any(|one| one.port == port) => (
-                        "BackendNotFound",
-                        format!(
-                            "port {port} of Service {key} is tcp: no request can be sent there"
-                        ),
-                    ),
-                    (Some(port), _) if udp_ports(spec).any(|one| one.port == port) => (
-                        "BackendNotFound",
-                        format!(
-                            "port {port} of Service {key} is udp: no request can be sent there"
-                        ),
-                    ),
-                    (Some(port), _) => {
-                        ("BackendNotFound", format!("Service {key} has no port {port}"))
-                    }
+                    Err(message) => ("BackendNotFound", message),
                 },
             }
         } else {
@@ -365,45 +276,37 @@ impl<'a> Fold<'a> {
         None
     }
 
-    /// Whether a ReferenceGrant in the service's namespace allows the route to refer to it.
-    pub(super) fn permitted(&self, route: &Document, namespace: &str, name: &str) -> bool {
-        let from = (route.kind(), route.metadata.namespace.as_str());
-        let grants = self.all_in::<ReferenceGrantSpec>(namespace);
-        grants.into_iter().any(|grant| grant.permits(from, ("Service", name)))
+    /// Reports a service without endpoints that routes lead to. It stays their backend, whose requests get 503 as the Gateway
+    /// API wants it: endpoints may come later.
+    pub(super) fn needs_endpoints(&mut self, document: &Document, spec: &ServiceSpec) {
+        if !spec.endpoints.is_empty() || document.is_stub() {
+            return;
+        }
+        let key = document.key();
+        let message = format!("routes lead to Service {key}, which has no endpoints");
+        let problem = document
+            .problem("service.endpoints", "/spec/endpoints", message)
+            .help("write an endpoint, or remove the Service from the routes; until then requests get 503 and connections are closed");
+        if self.problems.is_new(&problem, &problem.code) {
+            self.problems.push(problem);
+        }
     }
 }
 
-impl Route<'_> {
-    pub(super) fn json(&self, hostnames: Vec<String>) -> Json {
-        object([
-            ("name", self.document.key().into()),
-            ("kind", self.document.kind().into()),
-            ("hostnames", hostnames.into()),
-            ("rules", Json::Array(self.rules.clone())),
-        ])
-    }
-
-    /// Whether it applies to that socket of a gateway.
-    pub(super) fn hangs_on_listener(&self, gateway: &str, socket: &Socket<'_>) -> bool {
-        let Some(listener) = socket.listener else { return false };
-        let namespace = gateway.split('/').next().unwrap_or_default();
-        self.parents.iter().any(|parent| {
-            parent.kind == ParentKind::Gateway
-                && parent.key == gateway
-                && parent.is_of(listener)
-                && takes(listener, namespace, self.document)
-        })
-    }
-
-    /// The services whose calls it routes.
-    pub(super) fn callees(&self) -> impl Iterator<Item = &str> {
-        let callees = self.parents.iter().filter(|parent| parent.kind == ParentKind::Service);
-        callees.map(|parent| parent.key.as_str())
-    }
-
-    /// Whether it routes traffic between services.
-    pub(super) fn hangs_on_a_service(&self) -> bool {
-        self.parents.iter().any(|parent| parent.kind == ParentKind::Service)
+/// The port of a service that a reference to it means.
+fn request_port(key: &str, spec: &ServiceSpec, port: Option<u16>) -> Result<u16, String> {
+    match (port, request_ports(spec).as_slice()) {
+        (None, [one]) => Ok(one.port),
+        (None, []) => Err(format!("{key} has no port for requests")),
+        (None, _) => Err(format!("{key} has several ports; name one")),
+        (Some(port), all) if all.iter().any(|one| one.port == port) => Ok(port),
+        (Some(port), _) if tcp_ports(spec).any(|one| one.port == port) => {
+            Err(format!("port {port} of Service {key} is tcp: no request can be sent there"))
+        }
+        (Some(port), _) if udp_ports(spec).any(|one| one.port == port) => {
+            Err(format!("port {port} of Service {key} is udp: no request can be sent there"))
+        }
+        (Some(port), _) => Err(format!("Service {key} has no port {port}")),
     }
 }
 
@@ -421,69 +324,8 @@ fn closed_rule(rule: &Json, left_out: bool) -> Json {
     closed
 }
 
-/// No listener, or no Service, is the one that a route names (Gateway API, `RouteReasonNoMatchingParent`).
-const NO_PARENT: &str = "NoMatchingParent";
-/// Those that a route names take no such route (Gateway API, `RouteReasonNotAllowedByListeners`).
-const NOT_ALLOWED: &str = "NotAllowedByListeners";
-
-/// Why no listener that a route names takes it; `None`: one does.
-fn not_taken(
-    spec: &GatewaySpec,
-    reference: &ParentRef,
-    (namespace, key): (&str, &str),
-    document: &Document,
-) -> Option<(&'static str, String)> {
-    let named: Vec<&Listener> = spec
-        .listeners
-        .iter()
-        .filter(|listener| {
-            reference.section_name.as_ref().is_none_or(|name| *name == listener.name)
-                && reference.port.is_none_or(|port| port == listener.port)
-        })
-        .collect();
-    let kind = document.kind();
-    if named.iter().any(|one| takes(one, namespace, document)) {
-        return None;
-    }
-    if named.is_empty() {
-        let why = format!("Gateway {key} has no listener with this section and port");
-        return Some((NO_PARENT, why));
-    }
-    let why = if named.iter().any(|one| speaks(one, kind)) {
-        format!(
-            "Gateway {key} accepts no {kind} of this namespace there: `allowedRoutes` of the listener says whose"
-        )
-    } else {
-        let protocols: BTreeSet<String> =
-            named.iter().map(|one| one.protocol.to_string()).collect();
-        let protocols = protocols.into_iter().collect::<Vec<_>>().join(" and ");
-        format!(
-            "Gateway {key} accepts no {kind} there: its listeners are for {protocols}, or their `allowedRoutes` leave this kind out"
-        )
-    };
-    Some((NOT_ALLOWED, why))
-}
-
-/// All requests to one service.
-pub(super) fn default_route(service: String, hostnames: Vec<String>) -> Json {
-    let backend = object([("service", service.clone().into()), ("weight", 1.into())]);
-    let rule = object([("backendRefs", Json::Array(vec![backend]))]);
-    object([
-        ("name", service.into()),
-        ("kind", "HTTPRoute".into()),
-        ("hostnames", hostnames.into()),
-        ("rules", Json::Array(vec![rule])),
-    ])
-}
-
-/// A map of existing values. The macro would serialise and parse each value again, and every proxy has a
-/// route to every service.
-pub(super) fn object<const N: usize>(fields: [(&str, Json); N]) -> Json {
-    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
 /// The JSON of a part without absent fields.
-pub(super) fn bare<T: Serialize>(part: &T) -> Json {
+fn bare<T: Serialize>(part: &T) -> Json {
     fn strip(json: &mut Json) {
         match json {
             Json::Object(map) => {

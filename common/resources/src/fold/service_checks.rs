@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use super::services::is_meshed;
-use super::tcp::{CODE as TCP, MISSING, application, idle_fault, taken};
+use super::ports::{application, is_meshed};
+use super::tcp::{CODE as TCP, MISSING, idle_fault, taken};
 use super::{ACCEPTED, Fold, RESOLVED};
 use crate::document::Document;
 use crate::kinds::{ServiceEndpoint, ServiceSpec};
@@ -13,6 +13,7 @@ use crate::plan::AddressPlan;
 /// The code of a `udp` port.
 const UDP: &str = "service.udp";
 const CAPTURE: &str = "service.capture";
+const MTLS: &str = "service.mtls";
 
 impl<'a> Fold<'a> {
     /// Checks what a schema cannot express about services.
@@ -102,6 +103,7 @@ impl<'a> Fold<'a> {
             }
         }
         wrong.extend(udp_faults(spec));
+        wrong.extend(mtls_fault(spec));
         for Fault { code, pointer, message, help } in wrong {
             let problem = document.problem(code, &pointer, message).help(help);
             self.fail(document, ACCEPTED, "Invalid", problem);
@@ -209,6 +211,20 @@ fn udp_faults(spec: &ServiceSpec) -> Vec<Fault> {
         }
     }
     wrong
+}
+
+/// What is wrong with `mtls`: sidecars alone know who connects, so without one it says what nobody keeps.
+fn mtls_fault(spec: &ServiceSpec) -> Option<Fault> {
+    let bare = spec.endpoints.iter().position(|endpoint| endpoint.sidecar.is_none());
+    let (mtls, at) = spec.mtls.zip(bare)?;
+    Some(Fault {
+        code: MTLS,
+        pointer: "/spec/mtls".to_owned(),
+        message: format!(
+            "`mtls: {mtls}` is for sidecars, and endpoint {at} has none: whoever connects there is asked for nothing"
+        ),
+        help: "write `sidecar` in each endpoint, or remove `mtls`; until then the sidecars of the others are strict",
+    })
 }
 
 /// The ports of which an endpoint does not say where they are, and the addresses of ports that the service does not have.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::backend_tls::BackendTls;
+use super::ports::{application, local_name, protocol, request_ports, tcp_ports, unread_name};
 use super::streams::StreamRoutes;
-use super::tcp::{application, tcp_ports, unread_name};
 use super::{Claim, Fold, IdentityProof, PlannedProxy, RESOLVED, address};
 use crate::document::Document;
-use crate::kinds::{PortProtocol, ServiceEndpoint, ServicePort, ServiceSpec, UpstreamPolicySpec};
+use crate::kinds::{ServiceEndpoint, ServicePort, ServiceSpec, UpstreamPolicySpec};
 use crate::plan::{
     AddressPlan, EndpointPlan, MemberFilesPlan, MemberTlsPlan, PolicyPlan, ProtocolPlan,
     ServicePlan, UpstreamTlsPlan,
@@ -58,7 +58,7 @@ impl<'a> Fold<'a> {
                     policy: policy(&key),
                 });
             }
-            for port in ports(spec) {
+            for port in request_ports(spec) {
                 plans.push(ServicePlan {
                     name: format!("{key}:{}", port.port),
                     protocol: if meshed {
@@ -134,7 +134,7 @@ fn applications(place: &PlannedProxy<'_>, policy: &dyn Fn(&str) -> PolicyPlan) -
             policy: policy(&key),
         })
     };
-    ports(spec).into_iter().take(1).chain(tcp_ports(spec)).filter_map(plan).collect()
+    request_ports(spec).into_iter().take(1).chain(tcp_ports(spec)).filter_map(plan).collect()
 }
 
 /// Endpoints as a policy has them reached.
@@ -205,29 +205,6 @@ fn reach(
     };
     let tls = Some(UpstreamTlsPlan::Member(tls));
     Ok(EndpointPlan { address: AddressPlan::Tcp(sidecar.clone()), weight, tls })
-}
-
-/// The ports that routes may name, none of which is opaque: with sidecars only the first.
-pub(super) fn ports(spec: &ServiceSpec) -> Vec<&ServicePort> {
-    let most = if is_meshed(spec) { 1 } else { spec.ports.len() };
-    spec.ports.iter().take(most).filter(|port| !port.is_unread()).collect()
-}
-
-pub(super) fn is_meshed(spec: &ServiceSpec) -> bool {
-    spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_some())
-}
-
-/// The name of the application behind a sidecar.
-pub(super) fn local_name(key: &str, port: u16) -> String {
-    format!("local/{key}:{port}")
-}
-
-pub(super) fn protocol(protocol: PortProtocol, port: u16) -> ProtocolPlan {
-    match protocol {
-        PortProtocol::Http => ProtocolPlan::Http1,
-        PortProtocol::Http2 | PortProtocol::Grpc => ProtocolPlan::Http2,
-        PortProtocol::Tcp | PortProtocol::Udp => ProtocolPlan::Tcp { port },
-    }
 }
 
 fn policy(spec: &UpstreamPolicySpec) -> PolicyPlan {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
-use super::routes::{Route, object};
+use super::route::{Route, object};
 use super::{ACCEPTED, Fold, longest};
 use crate::document::{Document, NEW};
 use crate::kinds::{GrpcMethodMatch, PathMatchType, call_path};
@@ -225,7 +225,7 @@ fn is_of_any_service(wanted: &Json) -> bool {
 const CALL: &str = "Call";
 
 /// The path that a match asks for, whether it matches requests or calls.
-fn path_of(wanted: &Json) -> (PathMatchType, String) {
+pub(crate) fn path_of(wanted: &Json) -> (PathMatchType, String) {
     if let Some(call) = call(wanted) {
         return call_path(Some(&call));
     }
@@ -239,7 +239,7 @@ fn path_of(wanted: &Json) -> (PathMatchType, String) {
 }
 
 /// Whether a request may match an expression and something else: not when they begin with different words.
-fn may_meet(expression: &str, is_expression: bool, other: &str) -> bool {
+pub(crate) fn may_meet(expression: &str, is_expression: bool, other: &str) -> bool {
     let one = beginning(expression);
     let other = if is_expression { beginning(other) } else { other.trim_end_matches('/') };
     one.starts_with(other) || other.starts_with(one)
@@ -302,7 +302,7 @@ fn contested(here: &[(&Route<'_>, Vec<String>)]) -> BTreeMap<(String, String), V
 }
 
 /// The matches of a rule; without any, the one that matches everything.
-fn matches(rule: &Json) -> Vec<Json> {
+pub(crate) fn matches(rule: &Json) -> Vec<Json> {
     match rule.get("matches").and_then(Json::as_array) {
         Some(all) if !all.is_empty() => all.clone(),
         _ => vec![json!({})],

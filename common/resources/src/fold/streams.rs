@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::allowed_routes::{intersect, takes};
-use super::tcp::{tcp_ports, udp_ports, unread_name};
+use super::allowed_routes::intersect;
+use super::ports::{tcp_ports, udp_ports, unread_name};
 use super::{ACCEPTED, Claim, Fold, PlannedProxy, RESOLVED, Security};
 use crate::document::Document;
 use crate::kinds::{
-    GatewaySpec, Listener, ListenerProtocol, ParentKind, ParentRef, PortProtocol, ServicePort,
-    ServiceSpec, StreamBackendRef, StreamRule, TcpRouteSpec, TlsRouteSpec, UdpRouteSpec,
+    GatewaySpec, Listener, ParentKind, ParentRef, PortProtocol, ServicePort, ServiceSpec,
+    StreamBackendRef, StreamRule, TcpRouteSpec, TlsRouteSpec, UdpRouteSpec,
 };
 use crate::plan::{StreamBackendPlan, StreamRoutePlan};
 
@@ -157,7 +157,7 @@ impl<'a> Fold<'a> {
             let here = spec
                 .listeners
                 .iter()
-                .filter(|one| parent.is_of(one) && takes(one, namespace, document));
+                .filter(|one| parent.is_of(one) && one.takes(namespace, document));
             let mut matches = false;
             for listener in here {
                 let key = || (parent.key.clone(), listener.name.clone());
@@ -200,7 +200,7 @@ impl<'a> Fold<'a> {
         let mut all = Vec::new();
         for (gateway, spec) in self.all::<GatewaySpec>() {
             let namespace = &gateway.metadata.namespace;
-            for listener in spec.listeners.iter().filter(|one| takes(one, namespace, document)) {
+            for listener in spec.listeners.iter().filter(|one| one.takes(namespace, document)) {
                 let key = || (gateway.key(), listener.name.clone());
                 all.extend(claimed(listener, hosts).into_iter().map(|(host, _)| (key(), host)));
             }
@@ -254,8 +254,11 @@ impl<'a> Fold<'a> {
             if namespace == own || self.permitted(document, namespace, &backend.name) {
                 match self.find::<ServiceSpec>(&key) {
                     None => ("BackendNotFound", format!("there is no Service {key}")),
-                    Some((_, spec)) => match unread_port(spec, backend.port, protocol) {
-                        Ok(port) => return Some((key, port)),
+                    Some((service, spec)) => match unread_port(spec, backend.port, protocol) {
+                        Ok(port) => {
+                            self.needs_endpoints(service, spec);
+                            return Some((key, port));
+                        }
                         Err((reason, why)) => (reason, format!("Service {key} {why}")),
                     },
                 }
@@ -324,12 +327,4 @@ fn unread_port(
         return Err(("UnsupportedProtocol", why));
     }
     Ok(port)
-}
-
-/// Whether a listener carries connections or datagrams unread.
-pub(super) fn is_unread(listener: &Listener) -> bool {
-    matches!(
-        listener.protocol,
-        ListenerProtocol::TLS | ListenerProtocol::TCP | ListenerProtocol::UDP
-    )
 }

@@ -1,7 +1,7 @@
 //! What the targets of attachments and of policies name, and what is guarded instead of a target that is not there.
 
 use super::attachment::{Target, guards};
-use super::routes::Route;
+use super::route::Route;
 use super::{Fold, RESOLVED};
 use crate::document::{Document, UnusableReach};
 use crate::kinds::{FilterAttachmentSpec, GatewaySpec, ServiceSpec, TargetKind, TargetRef};

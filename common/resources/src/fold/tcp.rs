@@ -4,14 +4,13 @@
 //! A `tcp` port is a listener of its own at its sidecar's inbound address, which peers ask for in their handshake, and
 //! one at each caller that declares it. A port that cannot be used has no listener: nothing of it is open.
 
-use super::{Fold, PlannedProxy, address};
+use super::{Fold, PlannedProxy};
 use crate::document::Document;
 use crate::format::Millis;
 use crate::kinds::{
-    Listener, ListenerProtocol, OutboundTcp, PortProtocol, ServiceEndpoint, ServicePort,
-    ServiceSpec,
+    Listener, ListenerProtocol, OutboundTcp, ServiceEndpoint, ServicePort, ServiceSpec,
 };
-use crate::plan::{AddressPlan, StreamRoutePlan, StreamRoutesPlan, TcpPlan};
+use crate::plan::{StreamRoutePlan, StreamRoutesPlan, TcpPlan};
 
 pub(super) const CODE: &str = "service.tcp";
 /// The code where the service is not there.
@@ -52,19 +51,6 @@ pub(super) fn idle_fault(wanted: Millis) -> Option<String> {
 }
 
 impl ServicePort {
-    pub(super) fn is_tcp(&self) -> bool {
-        self.protocol == PortProtocol::Tcp
-    }
-
-    pub(super) fn is_udp(&self) -> bool {
-        self.protocol == PortProtocol::Udp
-    }
-
-    /// Whether nobody reads what is sent there.
-    pub(super) fn is_unread(&self) -> bool {
-        self.is_tcp() || self.is_udp()
-    }
-
     /// The plan of a listener for this port.
     pub(super) fn tcp_plan(&self, service: String, asked: Option<u16>) -> TcpPlan {
         let (least, most, default) = IDLE;
@@ -79,35 +65,6 @@ impl ServicePort {
             datagrams: None,
         }
     }
-}
-
-/// The `tcp` ports of a service.
-pub(super) fn tcp_ports(spec: &ServiceSpec) -> impl Iterator<Item = &ServicePort> {
-    spec.ports.iter().filter(|port| port.is_tcp())
-}
-
-/// The `udp` ports of a service.
-pub(super) fn udp_ports(spec: &ServiceSpec) -> impl Iterator<Item = &ServicePort> {
-    spec.ports.iter().filter(|port| port.is_udp())
-}
-
-/// The name under which plans have a port that nobody reads: one number may be that of a `tcp` and of a `udp` port.
-pub(super) fn unread_name(key: &str, port: &ServicePort) -> String {
-    let kind = if port.is_udp() { "/udp" } else { "" };
-    format!("{key}:{}{kind}", port.port)
-}
-
-/// Where the application serves a port; `None`: the endpoint does not say.
-pub(super) fn application(
-    spec: &ServiceSpec,
-    endpoint: &ServiceEndpoint,
-    port: u16,
-) -> Option<AddressPlan> {
-    if spec.ports.first().is_some_and(|first| first.port == port) {
-        return Some(address(&endpoint.address));
-    }
-    let found = endpoint.ports.iter().find(|one| one.port == port)?;
-    Some(address(&found.address))
 }
 
 /// A port that the application of a sidecar connects to, with the declaration that names it.

@@ -1,6 +1,7 @@
 //! The example folds without a problem; a fault is reported and affects nothing else.
 
 mod acme;
+mod addresses;
 mod authorization;
 mod backend_tls;
 mod capture;
@@ -9,6 +10,7 @@ mod datagrams;
 mod external;
 mod listeners;
 mod memories;
+mod mtls;
 mod narrow;
 mod repeated;
 mod routers;
@@ -257,8 +259,8 @@ fn a_pin_is_missing_only_for_proxies_that_the_attachment_is_about() {
         json!({ "apiVersion": "tamis.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec })
             .to_string()
     };
-    let service = |name: &str| {
-        let endpoint = json!({ "address": "127.0.0.1:9000", "sidecar": "127.0.0.1:15000" });
+    let service = |name: &str, sidecar: &str| {
+        let endpoint = json!({ "address": "127.0.0.1:9000", "sidecar": sidecar });
         let tls = json!({ "certificate": "c", "key": "k", "ca": "ca" });
         let port = json!({ "port": 80, "protocol": "http" });
         let identity = format!("spiffe://shop.example/{name}");
@@ -270,8 +272,8 @@ fn a_pin_is_missing_only_for_proxies_that_the_attachment_is_about() {
     let attachment =
         json!({ "targetRefs": [target], "filter": "shop/x", "phase": "authz", "order": 1 });
     let text = [
-        service("a"),
-        service("b"),
+        service("a", "127.0.0.1:15000"),
+        service("b", "127.0.0.1:15010"),
         document("Filter", "x", json!({ "world": "authorizer" })),
         document("Grant", "x", json!({ "filter": "shop/x" })),
         document("FilterAttachment", "x", attachment),

@@ -91,7 +91,12 @@ impl<'a> Fold<'a> {
         policies
     }
 
+    /// A policy with a fault is kept as well: whoever reads it trusts nobody for what it covers.
     fn policy(&mut self, document: &Document, spec: &TrustPolicySpec, kept: Vec<String>) -> Json {
+        for (pointer, message, help) in spec.wrong() {
+            let problem = document.problem("trust.keys", &pointer, message).help(help);
+            self.fail(document, ACCEPTED, "Invalid", problem);
+        }
         let keys: Vec<Json> = spec
             .keys
             .iter()
@@ -133,13 +138,19 @@ impl<'a> Fold<'a> {
             }
             Err(message) => {
                 let pointer = format!("/spec/keys/{at}/publicKeyFile");
-                let problem = document.problem("trust.key", &pointer, message);
+                let mut problem = document.problem("trust.key", &pointer, message);
+                if key.public_key_file.as_deref() == Some(LOCAL_KEY) {
+                    problem = problem.help("`tamis up FOLDER --prepare` makes this file");
+                }
                 self.fail(document, RESOLVED, "InvalidKey", problem);
                 None
             }
         }
     }
 }
+
+/// The key that `tamis up` makes for a folder.
+const LOCAL_KEY: &str = ".tamis/keys/local-dev.pub";
 
 /// Whether a pattern speaks of filters of the document's own namespace alone.
 fn is_own(document: &Document, pattern: &str) -> bool {

@@ -38,9 +38,3 @@ fn virtual_address(key: &str) -> Ipv4Addr {
     let mixed = (sum ^ (sum >> 32)) & ((1 << VIRTUAL_BITS) - 1);
     Ipv4Addr::from(VIRTUAL | u32::try_from(mixed).unwrap_or_default())
 }
-
-/// The name under which every caller may call a service.
-pub(super) fn mesh_name(key: &str) -> String {
-    let (namespace, name) = key.split_once('/').unwrap_or_default();
-    format!("{name}.{namespace}.mesh")
-}

@@ -94,7 +94,7 @@ shapes! {
         pub read_headers: Vec<String>,
         /// Headers it may change; `*` means all except those in which the host states the sender
         /// (`x-forwarded-*`, `forwarded`, `via`), which must be named; `:path`, `:authority` and
-        /// `:method` of a request and `:status` of a response must be named too.
+        /// `:method` of a request, and `:status` and `:coding` of a response, must be named too.
         #[serde(default)]
         pub write_headers: Vec<String>,
         /// Trailers it may read; `*` for all.

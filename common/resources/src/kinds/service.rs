@@ -32,6 +32,17 @@ words! {
 }
 
 words! {
+    /// Whom the sidecars of a service let connect from the mesh.
+    #[serde(rename_all = "kebab-case")]
+    pub enum MutualTls {
+        /// Members of the mesh alone, which prove themselves.
+        Strict,
+        /// Also callers in plain text, which prove nothing: for the time in which callers move into the mesh.
+        Permissive,
+    }
+}
+
+words! {
     /// Whether connections may leave the mesh.
     #[serde(rename_all = "kebab-case")]
     pub enum Egress {
@@ -54,6 +65,9 @@ shapes! {
         pub identity: Option<String>,
         /// Files with which its sidecars prove that identity. Default: the SVID that each gets when it joins the mesh.
         pub tls: Option<IdentityFiles>,
+        /// Whom its sidecars let connect from the mesh; default: `strict`. With `permissive` the first port is also
+        /// served in plain text, to callers without an identity.
+        pub mtls: Option<MutualTls>,
         /// Protocols that requests may change to at both sockets of its sidecars, over HTTP/1.1 and HTTP/2; default:
         /// `websocket`. HTTP and TLS themselves are not allowed.
         pub upgrades: Option<Vec<String>>,
@@ -148,3 +162,13 @@ shapes! {
         pub port: u16,
     }
 }
+
+impl ServiceSpec {
+    /// Whether its document says that callers may connect in plain text, whatever else is wrong with it.
+    #[must_use]
+    pub fn is_permissive(&self) -> bool {
+        self.mtls == Some(MutualTls::Permissive)
+    }
+}
+
+shown_as_written!(MutualTls);

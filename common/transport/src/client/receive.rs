@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 
 use super::ResponseHead;
-use crate::gate::{Body, GateRefusal};
+use crate::intake::{Body, IntakeRefusal};
 use crate::message::content::Content;
 use crate::message::field_names;
 use crate::message::spare;
@@ -85,9 +85,9 @@ fn has_connection_option(headers: &HeaderMap, token: &str) -> bool {
 }
 
 /// The refusal of a response that breaks a rule of framing.
-pub(super) fn refusal_of(refusal: GateRefusal) -> ResponseRefusal {
+pub(super) fn refusal_of(refusal: IntakeRefusal) -> ResponseRefusal {
     match refusal {
-        GateRefusal::Chunk | GateRefusal::LineEnd => ResponseRefusal::Chunk,
+        IntakeRefusal::Chunk | IntakeRefusal::LineEnd => ResponseRefusal::Chunk,
         _ => ResponseRefusal::Trailer,
     }
 }

@@ -8,7 +8,7 @@ use http_body_util::{Full, StreamBody};
 use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
-use crate::gate::Body;
+use crate::intake::Body;
 use crate::response::tests::{readable, refused};
 use crate::turn::{TURN_BYTES, TURN_PIECES};
 
@@ -103,7 +103,7 @@ async fn a_response_is_the_same_however_it_is_cut() {
 }
 
 #[tokio::test]
-async fn what_is_refused_at_the_gate_is_refused_here_however_it_is_cut() {
+async fn what_is_refused_at_the_intake_is_refused_here_however_it_is_cut() {
     for (response, refusal) in refused() {
         for piece in [1, 7, 5000, usize::MAX] {
             let seen = read(Expectation::Content, response.as_bytes(), piece).await;

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
-use crate::gate::{Body, GateRefusal};
+use crate::intake::{Body, IntakeRefusal};
 use crate::message::field::split_field;
 use crate::turn::ConnectionTurn;
 
@@ -37,7 +37,7 @@ impl Content {
     }
 
     /// Checks without consuming; true if complete.
-    pub(crate) fn judge(&self, mut octets: &[u8]) -> Result<bool, GateRefusal> {
+    pub(crate) fn judge(&self, mut octets: &[u8]) -> Result<bool, IntakeRefusal> {
         let mut body = match self {
             Self::Done => return Ok(true),
             Self::UntilClose => return Ok(false),
@@ -61,7 +61,7 @@ impl Content {
         &mut self,
         buffer: &mut BytesMut,
         turn: &mut ConnectionTurn,
-    ) -> Result<Option<Frame<Bytes>>, GateRefusal> {
+    ) -> Result<Option<Frame<Bytes>>, IntakeRefusal> {
         let frame = self.step_to_frame(buffer)?;
         if frame.is_some() {
             turn.count_piece();
@@ -110,7 +110,7 @@ impl Content {
     fn step_to_frame(
         &mut self,
         buffer: &mut BytesMut,
-    ) -> Result<Option<Frame<Bytes>>, GateRefusal> {
+    ) -> Result<Option<Frame<Bytes>>, IntakeRefusal> {
         loop {
             match self.step(buffer)? {
                 ContentStep::On => {}
@@ -120,7 +120,7 @@ impl Content {
         }
     }
 
-    fn step(&mut self, buffer: &mut BytesMut) -> Result<ContentStep, GateRefusal> {
+    fn step(&mut self, buffer: &mut BytesMut) -> Result<ContentStep, IntakeRefusal> {
         let body = match self {
             Self::Done => return Ok(ContentStep::More),
             Self::UntilClose if buffer.is_empty() => return Ok(ContentStep::More),
@@ -151,7 +151,7 @@ impl Content {
     }
 
     /// Takes a line of trailers that was judged, or the empty one after them.
-    fn take_trailer(&mut self, line: Bytes, next: Body) -> Result<ContentStep, GateRefusal> {
+    fn take_trailer(&mut self, line: Bytes, next: Body) -> Result<ContentStep, IntakeRefusal> {
         let mut trailers = match std::mem::replace(self, Self::Done) {
             Self::Trailers(_, trailers) => trailers,
             Self::Framed(_) | Self::UntilClose | Self::Done => Box::default(),
@@ -161,9 +161,9 @@ impl Content {
             return Ok(frame.map_or(ContentStep::On, ContentStep::Frame));
         }
         let text = line.strip_suffix(b"\r\n").unwrap_or(&line);
-        let (name, value) = split_field(text).map_err(|_| GateRefusal::Trailer)?;
-        let name = HeaderName::from_bytes(name).map_err(|_| GateRefusal::Trailer)?;
-        let value = HeaderValue::from_bytes(value).map_err(|_| GateRefusal::Trailer)?;
+        let (name, value) = split_field(text).map_err(|_| IntakeRefusal::Trailer)?;
+        let name = HeaderName::from_bytes(name).map_err(|_| IntakeRefusal::Trailer)?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| IntakeRefusal::Trailer)?;
         trailers.append(name, value);
         *self = Self::Trailers(next, trailers);
         Ok(ContentStep::On)

@@ -1,20 +1,20 @@
 //! One field of a head or of trailers: its line, its name, its lists (RFC 9110 §5).
 
-use crate::gate::refusal::GateRefusal;
+use crate::intake::refusal::IntakeRefusal;
 
 /// Splits and checks a field line without its CR LF.
-pub(crate) fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), GateRefusal> {
-    let colon = memchr::memchr(b':', line).ok_or(GateRefusal::FieldName)?;
+pub(crate) fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), IntakeRefusal> {
+    let colon = memchr::memchr(b':', line).ok_or(IntakeRefusal::FieldName)?;
     let (name, rest) = line.split_at(colon);
     // Also refuses folded lines, whose name would begin with a space.
     if !is_token(name) {
-        return Err(GateRefusal::FieldName);
+        return Err(IntakeRefusal::FieldName);
     }
     let value = trim(rest.get(1..).unwrap_or_default());
     // Without an early end, so that the compiler looks at many bytes at once.
     let control = |byte: u8| (byte < b' ' && byte != b'\t') || byte == 0x7f;
     if value.iter().fold(false, |bad, byte| bad | control(*byte)) {
-        return Err(GateRefusal::FieldValue);
+        return Err(IntakeRefusal::FieldValue);
     }
     Ok((name, value))
 }

@@ -4,7 +4,7 @@
 
 use super::refusal::ResponseRefusal;
 use super::{Expectation, ResponseLimits};
-use crate::gate::GateRefusal;
+use crate::intake::IntakeRefusal;
 use crate::message::field::{is_look_alike, split_field};
 
 /// How the end of the message is found (RFC 9112 §6.3).
@@ -97,7 +97,7 @@ pub(crate) fn judge<'a>(
             return Err(ResponseRefusal::TooManyFields);
         }
         let (name, value) = split_field(line).map_err(|refusal| match refusal {
-            GateRefusal::FieldValue => ResponseRefusal::FieldValue,
+            IntakeRefusal::FieldValue => ResponseRefusal::FieldValue,
             _ => ResponseRefusal::FieldName,
         })?;
         fields.take(name, value, minor)?;

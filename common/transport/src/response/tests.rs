@@ -4,13 +4,13 @@ use super::*;
 use crate::turn::TURN_BYTES;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
-/// A gate with a request in progress, and the upstream's end.
-async fn asked(expectation: Expectation) -> (ResponseGate<DuplexStream>, DuplexStream) {
+/// An intake with a request in progress, and the upstream's end.
+async fn asked(expectation: Expectation) -> (ResponseIntake<DuplexStream>, DuplexStream) {
     let (near, far) = duplex(1024 * 1024);
-    let mut gate = ResponseGate::new(near, ResponseLimits::default());
-    gate.control().expect(expectation);
-    gate.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    (gate, far)
+    let mut intake = ResponseIntake::new(near, ResponseLimits::default());
+    intake.control().expect(expectation);
+    intake.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    (intake, far)
 }
 
 /// What a reader sees of `response`, sent in pieces of `piece` bytes and then ended.
@@ -19,7 +19,7 @@ async fn read(
     response: &[u8],
     piece: usize,
 ) -> (Vec<u8>, Option<ResponseRefusal>) {
-    let (mut gate, mut far) = asked(expectation).await;
+    let (mut intake, mut far) = asked(expectation).await;
     let (mut seen, mut octets) = (Vec::new(), [0; 700]);
     let mut pieces = response.chunks(piece);
     loop {
@@ -28,7 +28,7 @@ async fn read(
             None => far.shutdown().await.unwrap_or_default(),
         }
         loop {
-            let read = std::pin::pin!(gate.read(&mut octets));
+            let read = std::pin::pin!(intake.read(&mut octets));
             match futures_util::poll!(read) {
                 Poll::Pending => {
                     // So that the runtime lets it go on.
@@ -183,20 +183,20 @@ async fn bytes_nobody_asked_for_end_the_connection_and_not_the_response_before_t
         }
     }
     let (near, mut far) = duplex(64);
-    let mut gate = ResponseGate::new(near, ResponseLimits::default());
+    let mut intake = ResponseIntake::new(near, ResponseLimits::default());
     far.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-    assert!(gate.read_u8().await.is_err(), "a response before any request");
+    assert!(intake.read_u8().await.is_err(), "a response before any request");
 }
 
 #[tokio::test]
 async fn a_flood_yields_to_others_after_a_turn() {
-    let (mut gate, mut far) = asked(Expectation::Content).await;
+    let (mut intake, mut far) = asked(Expectation::Content).await;
     far.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
     far.write_all(&vec![0; 3 * TURN_BYTES]).await.unwrap();
     let mut octets = vec![0; 16 * 1024];
     let mut turns = vec![0];
     loop {
-        let read = std::pin::pin!(gate.read(&mut octets));
+        let read = std::pin::pin!(intake.read(&mut octets));
         match futures_util::poll!(read) {
             Poll::Ready(Ok(count)) => *turns.last_mut().unwrap() += count,
             Poll::Ready(Err(error)) => panic!("{error}"),
@@ -250,28 +250,28 @@ async fn a_failed_write_is_reported_once_the_answer_was_read() {
         ("", false),
         ("HTTP/1.1 200 OK\r\n\r\nto the end", false),
     ] {
-        let mut gate =
-            ResponseGate::new(UnwritableStream(answer.as_bytes()), ResponseLimits::default());
-        gate.control().expect(Expectation::Content);
-        assert!(futures_util::poll!(std::pin::pin!(gate.write(b"POST /"))).is_pending());
-        assert!(futures_util::poll!(std::pin::pin!(gate.flush())).is_pending());
+        let mut intake =
+            ResponseIntake::new(UnwritableStream(answer.as_bytes()), ResponseLimits::default());
+        intake.control().expect(Expectation::Content);
+        assert!(futures_util::poll!(std::pin::pin!(intake.write(b"POST /"))).is_pending());
+        assert!(futures_util::poll!(std::pin::pin!(intake.flush())).is_pending());
         if !answer.is_empty() {
             let mut seen = vec![0; answer.len()];
-            gate.read_exact(&mut seen).await.unwrap();
+            intake.read_exact(&mut seen).await.unwrap();
             assert_eq!(seen, answer.as_bytes());
             // What was read may not be parsed yet; whoever has parsed it asks for more.
-            match futures_util::poll!(std::pin::pin!(gate.write(b"more"))) {
+            match futures_util::poll!(std::pin::pin!(intake.write(b"more"))) {
                 Poll::Pending => assert!(!whole, "{answer:?}"),
                 Poll::Ready(written) => assert_eq!((written.unwrap(), whole), (4, true)),
             }
         }
         if whole {
             // The rest of that request may go nowhere, the next request may not.
-            gate.control().expect(Expectation::Content);
-            assert!(gate.write(b"POST /").await.is_err(), "{answer:?}");
+            intake.control().expect(Expectation::Content);
+            assert!(intake.write(b"POST /").await.is_err(), "{answer:?}");
         }
-        assert_eq!(gate.read(&mut [0; 8]).await.unwrap(), 0);
-        let failed = gate.write(b"more").await.unwrap_err();
+        assert_eq!(intake.read(&mut [0; 8]).await.unwrap(), 0);
+        let failed = intake.write(b"more").await.unwrap_err();
         assert_eq!(failed.kind(), io::ErrorKind::BrokenPipe);
     }
 }
@@ -279,8 +279,8 @@ async fn a_failed_write_is_reported_once_the_answer_was_read() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_write_is_reported_though_nobody_reads_the_answer() {
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbig";
-    let mut gate = ResponseGate::new(UnwritableStream(answer), ResponseLimits::default());
-    gate.control().expect(Expectation::Content);
-    let failed = tokio::time::timeout(HELD_MAX * 2, gate.write(b"POST /")).await.unwrap();
+    let mut intake = ResponseIntake::new(UnwritableStream(answer), ResponseLimits::default());
+    intake.control().expect(Expectation::Content);
+    let failed = tokio::time::timeout(HELD_MAX * 2, intake.write(b"POST /")).await.unwrap();
     assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 }

@@ -35,7 +35,7 @@ use super::body::RequestBody;
 use super::side::ExchangeSide;
 use super::tunnel::ServerTunnel;
 use super::{ConnectionInfo, ListenerStage, ServeError, Shutdown, linger, reached};
-use crate::gate::{GateLimits, RefusedRequest};
+use crate::intake::{IntakeLimits, RefusedRequest};
 use crate::message::spare;
 use crate::streams::{ReaderWatch, ServedBody, may_wait};
 
@@ -52,7 +52,7 @@ impl<IO> Drop for SocketOwner<IO> {
 pub(super) async fn serve<IO, H, B>(
     (io, seen): (IO, BytesMut),
     info: &ConnectionInfo,
-    limits: GateLimits,
+    limits: IntakeLimits,
     handler: H,
     refused: impl FnOnce(RefusedRequest) -> Option<HeaderValue>,
     mut shutdown: Shutdown,

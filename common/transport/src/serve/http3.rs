@@ -68,8 +68,11 @@ where
     let section = limits.max_header_list_bytes;
     let mut server = Server {
         goaways: control::open(connection.quic().clone(), section),
-        streams: StreamLimits { section: section as usize, head_timeout: limits.gate.head_timeout },
-        idle_timeout: limits.gate.idle_timeout,
+        streams: StreamLimits {
+            section: section as usize,
+            head_timeout: limits.intake.head_timeout,
+        },
+        idle_timeout: limits.intake.idle_timeout,
         connection,
         state,
         next_request: 0,

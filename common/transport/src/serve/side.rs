@@ -10,14 +10,14 @@ use tokio::sync::oneshot;
 
 use super::http3::Http3Error;
 use super::tunnel::ServerTunnel;
-use crate::gate::GateRefusal;
+use crate::intake::IntakeRefusal;
 
 /// Why the body of a request ended early.
 #[derive(Debug, ThisError)]
 pub enum RequestBodyError {
     /// It breaks a rule of HTTP/1, or stalled.
     #[error("the body was refused ({})", .0.code())]
-    Refused(GateRefusal),
+    Refused(IntakeRefusal),
     /// The connection ended or broke before the body was complete.
     #[error("the connection ended before the body was complete")]
     Broken(#[source] std::io::Error),

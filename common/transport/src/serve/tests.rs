@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::gate::GateRefusal;
+use crate::intake::IntakeRefusal;
 use http::header::CONNECTION;
 use http::{StatusCode, Version};
 
@@ -393,16 +393,20 @@ async fn a_client_that_says_nothing_is_not_waited_for_whatever_it_agreed_on() {
 async fn a_request_that_nobody_else_saw_is_noted_and_has_an_id() {
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(2_000));
     for (octets, refusal, line) in [
-        ("GET /a HTTP/1.1\r\n\r\n", GateRefusal::Host, "GET /a HTTP/1.1"),
+        ("GET /a HTTP/1.1\r\n\r\n", IntakeRefusal::Host, "GET /a HTTP/1.1"),
         (
             "GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/2.0\r\nHost: a\r\n\r\n",
-            GateRefusal::Version,
+            IntakeRefusal::Version,
             "GET /b HTTP/2.0",
         ),
-        ("GET /a HTT", GateRefusal::HeadTimeout, "GET /a HTT"),
-        ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", GateRefusal::Connect, "CONNECT a:1 HTTP/1.1"),
-        ("GET /\0 HTTP/1.1\r\n\r\n", GateRefusal::LineEnd, "GET /\0 HTTP/1.1"),
-        (&long, GateRefusal::Host, &long[..1_024]),
+        ("GET /a HTT", IntakeRefusal::HeadTimeout, "GET /a HTT"),
+        (
+            "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
+            IntakeRefusal::Connect,
+            "CONNECT a:1 HTTP/1.1",
+        ),
+        ("GET /\0 HTTP/1.1\r\n\r\n", IntakeRefusal::LineEnd, "GET /\0 HTTP/1.1"),
+        (&long, IntakeRefusal::Host, &long[..1_024]),
     ] {
         let (served, noted, reply) = agreed_on(None, octets.as_bytes()).await;
         served.unwrap();

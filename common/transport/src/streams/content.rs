@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header;
 use http_body::Frame;
 
-use crate::gate::{MAX_TRAILER_BYTES, MAX_TRAILERS};
+use crate::intake::{MAX_TRAILER_BYTES, MAX_TRAILERS};
 
 /// The content of a message, and its trailers.
 #[derive(Debug)]

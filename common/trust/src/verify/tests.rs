@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::bundle::{PAYLOAD_TYPE, bundle_lines};
+use crate::bundle::PAYLOAD_TYPE;
+use crate::lines::bundle_lines;
 use crate::sign::{bundle, sign, statement, to_json};
 use crate::{BuildInput, PrivateKey, Timestamp, build};
 
@@ -388,9 +389,11 @@ fn a_refusal_says_which_rule_who_set_it_and_the_way_out() {
     let refused = scene.verify(&[scene.sign(0)]).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "refused (trust.threshold): acme/retry 1.4.2 must be signed by 2 distinct keys, and is by 1 (k0); set by trust \
+        "refused (trust.threshold): acme/retry 1.4.2 must be signed by 2 distinct keys, but only 1 counts (k0); set by trust \
          policy \"acme\"; to satisfy it: sign it with 2 of the keys k0, k1, k2: \
-         `tamis filter sign COMPONENT --name acme/retry --version 1.4.2 --key KEY.key --key KEY.key --store STORE --pin LOCK`; \
+         `tamis filter sign COMPONENT --name acme/retry --version 1.4.2 --key KEY.key --key KEY.key --store STORE --pin LOCK`, \
+         in a folder of `tamis up` with `--key .tamis/keys/KEY.key --key .tamis/keys/KEY.key --store .tamis/store \
+         --pin .tamis/filters.lock.yaml`; \
          or, if you trust another key, add its `.pub` file to `spec.keys` of the policy"
     );
 }
@@ -415,6 +418,38 @@ fn the_pinned_name_is_the_manifests() {
         verify(&VerificationRequest { name: None, ..request }, b"other").unwrap_err().code,
         code::ALTERED
     );
+}
+
+/// A manifest that was parsed before decides nothing unless it is the pinned one.
+#[test]
+fn a_parsed_manifest_counts_only_if_it_is_the_pinned_one() {
+    let scene = scene(1);
+    let (pinned, signed) = (Digest::of(&scene.manifest), scene.sign(0));
+    let request = VerificationRequest {
+        pinned: &pinned,
+        name: None,
+        manifest: &scene.manifest,
+        bundles: &[signed.as_bytes()],
+        logged: &[],
+        policies: &[scene.policy()],
+        policy_age: Duration::ZERO,
+        now: NOW,
+    };
+    let own = Arc::new(Manifest::parse(&scene.manifest).unwrap());
+    let other = build(b"other", &BuildInput::new("acme/other", "1.0.0")).unwrap();
+    let other = Arc::new(Manifest::parse(&other).unwrap());
+    let expected = verify(&request, COMPONENT).unwrap();
+    assert_eq!(expected.manifest, own);
+    for parsed in [&own, &other] {
+        assert_eq!(verify_parsed(&request, parsed, COMPONENT).unwrap(), expected);
+        let refused = verify_parsed(&request, parsed, b"other").unwrap_err();
+        assert_eq!(refused.code, code::ALTERED);
+    }
+    let altered = VerificationRequest { pinned: &other.digest(), ..request };
+    for parsed in [&own, &other] {
+        let refused = verify_parsed(&altered, parsed, COMPONENT).unwrap_err();
+        assert_eq!(refused.code, code::ALTERED);
+    }
 }
 
 /// Manifest and component: *every* single-byte change is refused. Bundle and policy: a change is
@@ -690,5 +725,42 @@ fn what_a_wrong_policy_withdraws_stays_withdrawn_where_another_decides() {
         (json!({ "keys": 7, "revokedKeys": ["author"] }), code::REVOKED_DIGEST),
     ] {
         assert_eq!(wide(more.clone()).map(drop), Err(code.to_owned()), "{more}");
+    }
+}
+
+#[test]
+fn a_policy_that_nothing_can_satisfy_says_truly_why() {
+    let scene = scene(1);
+    let bundle = scene.sign(0);
+    let refused = |more: Value| {
+        let mut policy = scene.policy.clone();
+        policy.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let (policy, error) = SignaturePolicy::read_or_nobody(&policy);
+        assert!(error.is_some(), "{more}");
+        scene.verify_under(&[bundle.as_bytes()], &[policy]).unwrap_err()
+    };
+    let above = refused(json!({ "threshold": 4 }));
+    assert_eq!(above.code, code::THRESHOLD);
+    assert!(
+        above.rule.ends_with("must be signed by 4 distinct keys, but only 1 counts (k0)"),
+        "{above}"
+    );
+    assert!(above.remedy.contains("it requires 4, 3 can count now"), "{above}");
+    assert_eq!(refused(json!({ "threshold": u64::MAX })).code, code::THRESHOLD);
+    // Not satisfied either where its keys count less: nothing else of it is lost.
+    let revoked = refused(json!({ "threshold": 4, "revokedKeys": ["k0"] }));
+    assert_eq!(revoked.code, code::REVOKED_KEY, "{revoked}");
+    for (more, says) in [
+        (json!({ "keys": [{ "name": "k0", "publicKey": "none" }] }), "key \"k0\""),
+        (json!({ "keys": [] }), "no key that counts"),
+        (json!({ "revokedKeys": ["somebody"] }), "cannot be read"),
+        (json!({ "threshold": 0 }), "threshold 0 must lie between"),
+    ] {
+        let why = refused(more.clone());
+        assert!(
+            why.rule.contains(says) && !why.rule.contains("not in the policy"),
+            "{more}: {why}"
+        );
+        assert!(why.set_by.contains("trust policy") && why.remedy.contains("correct"), "{why}");
     }
 }

@@ -47,6 +47,10 @@ pub(crate) enum Edit {
 impl From<Edit> for x::Edit {
     fn from(edit: Edit) -> Self {
         match edit {
+            // No field has such a name: it stands for what is no case of the type, which cannot grow.
+            Edit::SetHeader(field) if field.name == ":coding" => {
+                Self::EncodeBody(String::from_utf8_lossy(&field.value).into_owned())
+            }
             Edit::SetHeader(field) => Self::SetHeader(field.into()),
             Edit::AddHeader(field) => Self::AddHeader(field.into()),
             Edit::RemoveHeader(name) => Self::RemoveHeader(name),

@@ -39,10 +39,10 @@ fn unknown(class: &str, grant: &QuotaGrant) -> String {
     let (has, other) = if known.is_empty() {
         ("none".to_owned(), "")
     } else {
-        (known.join(", "), ", or take from a class that is there")
+        (known.join(", "), ", or use a class that it has")
     };
     format!(
-        "its Grant names no quota class `{class}` in `{field}` (there: {has}): add it there{other}"
+        "its Grant has no quota class `{class}` (`{field}` has {has}): add `{class}: {{ rate: 10/s, burst: 20 }}` there{other}"
     )
 }
 
@@ -54,12 +54,15 @@ mod tests {
     fn an_unknown_class_is_named_in_few_characters() {
         let mut grant = QuotaGrant::default();
         assert!(unknown("burst", &grant).contains("`burst`"));
-        assert!(unknown("burst", &grant).ends_with("(there: none): add it there"));
+        assert!(
+            unknown("burst", &grant)
+                .ends_with("has none): add `burst: { rate: 10/s, burst: 20 }` there")
+        );
         for name in ["a", "b", "c", "d"] {
             grant.classes.insert(name.repeat(1 << 10), QuotaClass { per_second: 1.0, burst: 1 });
         }
         let said = unknown("burst", &grant);
-        assert!(said.contains("(there: `a") && said.ends_with("take from a class that is there"));
+        assert!(said.contains(" has `a") && said.ends_with("use a class that it has"));
         for fill in ["a", "\u{1}", "é", "\n"] {
             assert!(unknown(&fill.repeat(1 << 20), &grant).len() < 1_000, "{fill:?}");
         }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use tamis_engine::{
-    CompiledComponent, Engine, EngineError, Filter, FilterOptions, FilterState, Grant, HttpFetch,
-    Isolation, OnFailure,
+    Admission, CompiledComponent, Engine, EngineError, Filter, FilterOptions, FilterState, Grant,
+    HttpFetch, Isolation, OnFailure,
 };
 use tamis_exchange::{Attributes, Exchange, ReadableFields, Scheme, View};
 use tamis_observe::Metrics;
@@ -98,21 +98,26 @@ impl GuestOptions {
         compiled: &CompiledComponent,
         config: &str,
     ) -> Result<Filter, EngineError> {
-        Filter::new(compiled, self.options(config))
+        Filter::new(compiled, self.options(compiled, config)?)
     }
 
-    fn options(&self, config: &str) -> FilterOptions {
-        FilterOptions {
-            name: "test/guest".into(),
+    pub(crate) fn options(
+        &self,
+        compiled: &CompiledComponent,
+        config: &str,
+    ) -> Result<FilterOptions, EngineError> {
+        let (name, inspection) = ("test/guest", compiled.inspection());
+        Ok(FilterOptions {
+            name: name.into(),
             digest: "sha256:00".into(),
             version: "0.1.0".into(),
             config_json: config.into(),
-            grant: self.grant.clone(),
+            admission: Admission::of_grant(name, inspection, self.grant.clone())?,
             state: Arc::clone(&self.state),
             fetch: self.fetch.clone(),
             failure: OnFailure::Closed,
             isolation: self.isolation,
-        }
+        })
     }
 
     pub(crate) fn does(&self, what: &str) -> Result<Filter, EngineError> {
@@ -123,7 +128,7 @@ impl GuestOptions {
     /// The same, in the shadow of the filter with this state.
     pub(crate) fn shadow_does(&self, what: &str) -> Result<Filter, EngineError> {
         let config = format!(r#"{{"do":"{what}","reads":[":path"],"writes":["x-path"]}}"#);
-        Filter::shadow(behaviour(), self.options(&config))
+        Filter::shadow(behaviour(), self.options(behaviour(), &config)?)
     }
 }
 
@@ -142,6 +147,7 @@ pub(crate) fn view(reads: &ReadableFields, id: u64, path: &str) -> View {
         response_headers: http::HeaderMap::new(),
         attributes: Attributes::default(),
         bounds: tamis_exchange::HeadBounds::default(),
+        coding: None,
     };
     let mut view = View::default();
     view.fill_request(reads, &exchange);

@@ -1,9 +1,12 @@
 //! A hostile guest or file costs one call and never the host.
 
-use crate::guests::{behaviour, behaviour_bytes, given, view};
+use crate::guests::{behaviour, behaviour_bytes, given, rogue, view};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
-use tamis_engine::{BreakerStatus, CallFault, Engine, Grant, GrantPlace, Limits, inspect};
+use tamis_engine::{
+    Admission, BreakerStatus, CallFault, Engine, Filter, FilterOptions, Grant, GrantPlace,
+    InspectedComponent, Limits, inspect,
+};
 
 fn fault(what: &str) -> CallFault {
     let mut given = given();
@@ -94,10 +97,10 @@ fn a_filter_that_keeps_failing_is_not_called() {
 #[test]
 fn a_filter_that_fails_its_self_test_or_configuration_never_serves() {
     for (what, code, part) in [
-        ("trap-always", "filter.selftest", "`request`: it stopped with the trap"),
-        ("refuse", "filter.configure", "/do: never"),
+        ("trap-always", "filter.selftest", "`on-request`: it stopped with the trap"),
+        ("refuse", "filter.configure", "/do: `refuse` is never accepted"),
         ("configure-loop", "filter.selftest", "`configure`: it ran longer than"),
-        ("import-in-validate", "filter.selftest", "`validate`"),
+        ("import-in-validate", "filter.selftest", "in `validate`: it called `clock.unix-ms`, and"),
     ] {
         let mut given = given();
         given.grant.limits.configure_us = 200_000;
@@ -125,6 +128,25 @@ fn what_is_not_granted_is_an_error_at_load_that_says_what_to_write() {
     assert!(remedy.contains("x-path") && remedy.contains("writeHeaders`"), "{remedy}");
     let error = narrow.filter(behaviour(), r#"{"do":"pass","reads":["cookie"]}"#).unwrap_err();
     assert_eq!(error.code(), "grant.field");
+}
+
+#[test]
+fn a_grant_that_was_checked_for_another_component_makes_no_filter() {
+    let other = rogue().inspection();
+    let admission = Admission::of_grant("test/guest", other, Grant::everything()).unwrap();
+    let whole = given().options(behaviour(), "{}").unwrap();
+    let options = FilterOptions { admission, ..whole };
+    let error = Filter::new(behaviour(), options).unwrap_err();
+    assert!(error.to_string().contains("checked for another component"), "{error}");
+}
+
+#[test]
+fn what_was_found_in_a_component_is_of_no_other() {
+    let found = InspectedComponent::new(behaviour_bytes()).unwrap();
+    let kept = found.keep();
+    let known = InspectedComponent::known(behaviour_bytes(), &kept).unwrap();
+    assert_eq!(known.inspection(), found.inspection());
+    assert!(InspectedComponent::known(b"another", &kept).is_none());
 }
 
 #[test]

@@ -347,6 +347,7 @@ fn an_edit_that_is_none_of_the_filters_is_refused_whatever_it_is_called() {
                     response_headers: http::HeaderMap::new(),
                     attributes: Default::default(),
                     bounds: Default::default(),
+                    coding: None,
                 };
                 let done = check(&one, filter.writes(), side)
                     .and_then(|()| apply(&one, filter.writes(), &mut exchange, side));

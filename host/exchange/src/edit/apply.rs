@@ -5,7 +5,9 @@ use super::{
     WritableFields, field_octets, is_method_apart, shown,
 };
 use crate::fields::OddNames;
-use crate::{Exchange, HeadBound, PathRules, header_value, normal_authority, normal_path};
+use crate::{
+    ContentCoding, Exchange, HeadBound, PathRules, header_value, normal_authority, normal_path,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 /// The number of fields of a head, and its size as [`MAX_HEAD_OCTETS`](crate::MAX_HEAD_OCTETS) counts it.
@@ -55,6 +57,7 @@ pub fn apply(
                     exchange.status = Some(status);
                 }
             }
+            Edit::EncodeBody(name) => exchange.coding = ContentCoding::from_name(name),
             Edit::SetMethod(method) => {
                 if let Ok(method) = Method::from_bytes(method.as_bytes())
                     && !is_method_apart(&exchange.method)
@@ -141,7 +144,8 @@ fn change(
             | Edit::SetAuthority(_)
             | Edit::SetAttribute { .. }
             | Edit::SetStatus(_)
-            | Edit::SetMethod(_) => Ok(()),
+            | Edit::SetMethod(_)
+            | Edit::EncodeBody(_) => Ok(()),
         };
         if done.is_err() {
             return refuse("a header", "the head has no room for more fields");

@@ -7,7 +7,7 @@ use super::{
 use crate::fields::{is_host_field, is_host_look_alike, is_same_name};
 use crate::method::misspelt_method;
 use crate::target::MAX_TARGET_OCTETS;
-use crate::{PathRules, Scheme, normal_authority, normal_path};
+use crate::{ContentCoding, PathRules, Scheme, normal_authority, normal_path};
 use http::Method;
 use std::borrow::Cow;
 
@@ -60,6 +60,7 @@ fn fault<'a>(
         Edit::SetAuthority(authority) => (":authority", authority_rule(authority, writes)),
         Edit::SetStatus(status) => (":status", status_rule(*status, writes, side)),
         Edit::SetMethod(method) => (":method", method_rule(method, writes, side)),
+        Edit::EncodeBody(name) => (":coding", coding_rule(name, writes, side)),
         Edit::SetAttribute { name, .. } => return attribute_fault(name, writes),
     };
     rule.map(|rule| (what.into(), rule))
@@ -76,7 +77,7 @@ fn field_rule(name: &str, value: &[u8], writes: &WritableFields) -> Option<&'sta
 fn path_rule(path: &str, writes: &WritableFields) -> Option<&'static str> {
     if !writes.covers(":path") {
         return Some(
-            "the filter may not write it here: add `\":path\"` to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant",
+            "add `\":path\"` to `interest.writes`, which `configure` returns; if it is there already, add it to `writeHeaders` of this half (request or response) of its Grant",
         );
     }
     if path.len() > MAX_TARGET_OCTETS {
@@ -90,7 +91,7 @@ fn path_rule(path: &str, writes: &WritableFields) -> Option<&'static str> {
 fn authority_rule(authority: &str, writes: &WritableFields) -> Option<&'static str> {
     if !writes.covers(":authority") {
         return Some(
-            "the filter may not write it here: add `\":authority\"` to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant",
+            "add `\":authority\"` to `interest.writes`, which `configure` returns; if it is there already, add it to `writeHeaders` of this half (request or response) of its Grant",
         );
     }
     if authority.len() > MAX_AUTHORITY_OCTETS {
@@ -116,7 +117,7 @@ fn attribute_fault<'a>(
     if is_host_attribute(name) {
         return Some((name.into(), "only the host may set it; choose another attribute"));
     }
-    let rule = "the filter may not write it here: add it with `@` before its name to `interest.writes`, where `configure` returns it; if it is there, to `writeAttributes` of this half (request or response) of its Grant";
+    let rule = "add it with `@` before its name to `interest.writes`, which `configure` returns; if it is there already, add it to `writeAttributes` of this half (request or response) of its Grant";
     (!writes.covers_attribute(name)).then_some((name.into(), rule))
 }
 
@@ -128,7 +129,7 @@ fn status_rule(status: u16, writes: &WritableFields, side: HeadSide) -> Option<&
     }
     if !writes.covers(":status") {
         return Some(
-            "the filter may not write it here: add `\":status\"` to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant",
+            "add `\":status\"` to `interest.writes`, which `configure` returns; if it is there already, add it to `writeHeaders` of this half (request or response) of its Grant",
         );
     }
     if !(200..=599).contains(&status) || matches!(status, 204 | 205 | 304) {
@@ -143,7 +144,7 @@ fn method_rule(method: &str, writes: &WritableFields, side: HeadSide) -> Option<
     }
     if !writes.covers(":method") {
         return Some(
-            "the filter may not write it here: add `\":method\"` to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant",
+            "add `\":method\"` to `interest.writes`, which `configure` returns; if it is there already, add it to `writeHeaders` of this half (request or response) of its Grant",
         );
     }
     if method.len() > MAX_METHOD_OCTETS {
@@ -158,6 +159,18 @@ fn method_rule(method: &str, writes: &WritableFields, side: HeadSide) -> Option<
     }
 }
 
+fn coding_rule(name: &str, writes: &WritableFields, side: HeadSide) -> Option<&'static str> {
+    if side == HeadSide::Request {
+        return Some("only the body of a response is encoded");
+    }
+    if !writes.covers(":coding") {
+        return Some(
+            "add `\":coding\"` to `interest.writes`, which `configure` returns; if it is there already, add it to `writeHeaders` of this half (request or response) of its Grant",
+        );
+    }
+    ContentCoding::from_name(name).is_none().then_some("a coding must be gzip, br or zstd")
+}
+
 fn header_rule(name: &str, writes: &WritableFields) -> Option<&'static str> {
     if let Some(rule) = name_rule(name) {
         return Some(rule);
@@ -169,7 +182,7 @@ fn header_rule(name: &str, writes: &WritableFields) -> Option<&'static str> {
         return Some(if is_host_field(name) {
             "the host writes this header, so `*` does not cover it: add its name to `interest.writes`, where `configure` returns it, and to `writeHeaders` of its Grant"
         } else {
-            "the filter may not write it here: add the header to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant"
+            "add the header to `interest.writes`, which `configure` returns; if it is there already, add it to `writeHeaders` of this half (request or response) of its Grant"
         });
     }
     None
@@ -179,7 +192,7 @@ fn header_rule(name: &str, writes: &WritableFields) -> Option<&'static str> {
 pub(crate) fn name_rule(name: &str) -> Option<&'static str> {
     if name.starts_with(':') {
         return Some(
-            "pseudo-headers cannot be set as headers; use set-path, set-authority, set-method or set-status",
+            "pseudo-headers cannot be set as headers; use set-path, set-authority, set-method or set-status; `:coding` alone is set so, in a hook on responses of contract 0.2",
         );
     }
     if name.len() > MAX_NAME_OCTETS {

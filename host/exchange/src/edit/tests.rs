@@ -109,6 +109,12 @@ fn a_status_is_one_that_has_a_body_and_a_method_one_that_ends_as_others_do() {
         (Edit::SetStatus(205), HeadSide::Response, false),
         (Edit::SetStatus(304), HeadSide::Response, false),
         (Edit::SetStatus(200), HeadSide::Request, false),
+        (Edit::EncodeBody("br".into()), HeadSide::Response, true),
+        (Edit::EncodeBody("br".into()), HeadSide::Request, false),
+        (Edit::EncodeBody("BR".into()), HeadSide::Response, false),
+        (Edit::EncodeBody("deflate".into()), HeadSide::Response, false),
+        (Edit::EncodeBody("identity".into()), HeadSide::Response, false),
+        (Edit::EncodeBody(String::new()), HeadSide::Response, false),
         (Edit::SetMethod("PUT".into()), HeadSide::Request, true),
         (Edit::SetMethod("PURGE".into()), HeadSide::Request, true),
         (Edit::SetMethod("PUT".into()), HeadSide::Response, false),
@@ -165,6 +171,7 @@ fn exchange(fields: usize, octets: usize) -> Exchange {
         response_headers: HeaderMap::new(),
         attributes: crate::Attributes::default(),
         bounds: HeadBounds::default(),
+        coding: None,
     }
 }
 

@@ -33,7 +33,8 @@ pub fn change_trailers(
             | Edit::SetAuthority(_)
             | Edit::SetAttribute { .. }
             | Edit::SetStatus(_)
-            | Edit::SetMethod(_) => {
+            | Edit::SetMethod(_)
+            | Edit::EncodeBody(_) => {
                 let rule = "only fields follow a body: set, add or remove a trailer";
                 return Err(EditError { index, what: "a trailer".to_owned(), rule });
             }
@@ -56,7 +57,7 @@ fn trailer_rule(name: &str, value: &[u8], writes: &WritableFields) -> Option<&'s
     }
     if !writes.covers_trailer(name) {
         return Some(
-            "the filter may not write it here: add it with `trailer:` before its name to `interest.writes`, where `configure` returns it; if it is there, to `writeTrailers` of this half (request or response) of its Grant",
+            "add it with `trailer:` before its name to `interest.writes`, which `configure` returns; if it is there already, add it to `writeTrailers` of this half (request or response) of its Grant",
         );
     }
     if HeaderValue::from_bytes(value).is_err() {

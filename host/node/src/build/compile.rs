@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tamis_engine::{CompiledComponent, Grant, InspectedComponent, Inspection};
+use tamis_engine::{Admission, CompiledComponent, InspectedComponent, Inspection};
 use tamis_proxy::Refused;
 use tamis_trust::Digest;
 
@@ -25,10 +25,10 @@ pub(super) enum SlotContent<'a> {
     New(ReadyArtifact<'a>),
 }
 
-/// An artifact that may run in a slot, with its grant and its machine code.
+/// An artifact that may run in a slot, with the proof that it may and its machine code.
 pub(super) struct ReadyArtifact<'a> {
     pub(super) proven: &'a ProvenArtifact<'a>,
-    pub(super) grant: Box<Grant>,
+    pub(super) admission: Box<Admission>,
     pub(super) code: CompiledComponent,
 }
 
@@ -53,7 +53,7 @@ pub(super) enum AdmittedSlot<'a> {
 
 pub(super) struct AdmittedArtifact<'a> {
     proven: &'a ProvenArtifact<'a>,
-    grant: Box<Grant>,
+    admission: Box<Admission>,
     component: Arc<BuildComponent<'a>>,
 }
 
@@ -122,10 +122,10 @@ impl Builder {
         let digest = Digest::of(bytes);
         let component = components.entry(digest);
         let component = component.or_insert_with(|| Arc::new(self.component(&digest, bytes)));
-        let (manifest, plan) = (&proven.artifact.manifest, proven.wanted.plan);
-        let grant = Box::new(admitted(plan, manifest, component.inspection()?)?);
+        let (manifest, plan) = (&proven.verified.manifest, proven.wanted.plan);
+        let admission = Box::new(admitted(plan, manifest, component.inspection()?)?);
         let component = Arc::clone(component);
-        Ok(AdmittedSlot::New(AdmittedArtifact { proven, grant, component }))
+        Ok(AdmittedSlot::New(AdmittedArtifact { proven, admission, component }))
     }
 
     fn component<'a>(&self, digest: &Digest, bytes: &'a [u8]) -> BuildComponent<'a> {
@@ -184,12 +184,12 @@ impl Builder {
     }
 
     fn content<'a>(&self, slot: AdmittedSlot<'a>) -> Result<SlotContent<'a>, ContentRefusal> {
-        let AdmittedArtifact { proven, grant, component } = match slot {
+        let AdmittedArtifact { proven, admission, component } = match slot {
             AdmittedSlot::New(admitted) => admitted,
             AdmittedSlot::Unchanged(unchanged) => return Ok(SlotContent::Unchanged(unchanged)),
         };
         match self.code_of(&component) {
-            (Ok(code), _) => Ok(SlotContent::New(ReadyArtifact { proven, grant, code })),
+            (Ok(code), _) => Ok(SlotContent::New(ReadyArtifact { proven, admission, code })),
             (Err(refusal), took) => {
                 Err(ContentRefusal { refusal, compiled: Some((proven.key.clone(), took)) })
             }

@@ -11,7 +11,7 @@ impl Builder {
         plan: &FilterPlan,
         rules: PoliciesInForce<'_>,
     ) -> bool {
-        self.is_trusted(&good.proof, &good.verified.digest, &plan.filter, rules)
+        good.proof.is_trusted(&good.verified.digest, &plan.filter, rules, self.clock)
             && plan.uncovered_rules(good.filter.rules()).is_none()
             // A filter that receives policies stays only with its current configuration: an older one may allow
             // what a policy forbids.

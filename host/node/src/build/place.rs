@@ -3,11 +3,9 @@
 use super::compile::{ContentRefusal, ReadyArtifact, SlotContent};
 use super::former::MadeFilter;
 use super::guards::unguarded;
-use super::make::KeptState;
+use super::kept_proof::KeptProof;
 use super::prove::UnchangedSlot;
-use super::{
-    Builder, BuiltAttachment, Candidate, DesiredSlot, KeptProof, LastGoodFilter, PoliciesInForce,
-};
+use super::{Builder, BuiltAttachment, Candidate, DesiredSlot, LastGoodFilter, PoliciesInForce};
 use crate::refusal_text::by_proxy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -112,8 +110,7 @@ impl Builder {
         let made = |builder: &mut Self| builder.make(&ready).map_err(|faulty| faulty.refusal);
         let (filter, left_out) = self.timed(&ready, made)?;
         let ReadyArtifact { proven, .. } = ready;
-        let kept = KeptState::of(&filter, &proven.verified);
-        self.states.insert(wanted.slot.to_owned(), kept);
+        self.states.keep(wanted.slot, &filter, &proven.verified);
         // What it fetches before its first exchange (such as keys) is available when the exchange comes: the end of the build
         // waits for it.
         let Self { ticks, first_ticks, .. } = self;
@@ -132,7 +129,6 @@ impl Builder {
             left_out,
             _ticking: ticking,
         };
-        self.made.retain(MadeFilter::is_in_use);
         self.made.push(MadeFilter::of(&good, &wanted.plan.filter));
         Ok(good)
     }

@@ -1,14 +1,12 @@
 //! From the pin of a slot to an artifact that may run in it: found in the store, and signed as the policies demand.
 
-use super::{Builder, DesiredSlot, PoliciesInForce};
+use super::{Builder, DesiredSlot, PoliciesInForce, SignedManifest};
 use crate::refusal_text::by_proxy;
 use crate::store::{StoreReading, StoredArtifact};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
-use tamis_ambient::Clock;
 use tamis_proxy::Refused;
-use tamis_trust::{Digest, VerificationRequest, VerifiedFilter, bundle_lines, verify};
+use tamis_trust::{Digest, VerifiedFilter, bundle_lines, verify, verify_parsed};
 
 /// What a slot should run, as far as signatures decide.
 pub(super) enum ProvenSlot<'a> {
@@ -106,8 +104,11 @@ impl Builder {
         let plan = wanted.plan;
         let lines = bundle_lines(&artifact.bundles);
         let signed = SignedManifest { manifest: &artifact.manifest, bundles: &lines, logged };
-        let request = request(pinned, signed, rules, Some(&plan.filter), self.clock)?;
-        let verified = verify(&request, &artifact.component)?;
+        let request = rules.request(pinned, signed, Some(&plan.filter), self.clock)?;
+        let verified = match &artifact.parsed {
+            Some(parsed) => verify_parsed(&request, parsed, &artifact.component)?,
+            None => verify(&request, &artifact.component)?,
+        };
         if let Some(signed_by) = &plan.signed_by {
             verified.enough(&signed_by.keys, signed_by.threshold)?;
         }
@@ -125,36 +126,4 @@ impl Builder {
             "store the artifact there, or pin another",
         )
     }
-}
-
-/// A manifest and what speaks for it.
-#[derive(Clone, Copy)]
-pub(super) struct SignedManifest<'a> {
-    pub(super) manifest: &'a [u8],
-    pub(super) bundles: &'a [&'a [u8]],
-    pub(super) logged: &'a [Option<u64>],
-}
-
-/// What the policies are asked about a manifest.
-pub(super) fn request<'a>(
-    pinned: &'a Digest,
-    signed: SignedManifest<'a>,
-    rules: PoliciesInForce<'a>,
-    name: Option<&'a str>,
-    clock: Clock,
-) -> Result<VerificationRequest<'a>, Refused> {
-    let now = clock.wall().duration_since(UNIX_EPOCH).map_err(|_| {
-        let rule = "the clock of this machine is before 1970, and expiry depends on it";
-        by_proxy("trust.clock", rule, "set the clock")
-    })?;
-    Ok(VerificationRequest {
-        pinned,
-        name,
-        manifest: signed.manifest,
-        bundles: signed.bundles,
-        logged: signed.logged,
-        policies: rules.policies,
-        policy_age: rules.age,
-        now: now.as_secs(),
-    })
 }

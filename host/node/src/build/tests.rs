@@ -7,7 +7,6 @@ use crate::refusal_text::by_proxy;
 use crate::testing::{SigningStore, code, plan};
 use serde_json::json;
 use std::borrow::Borrow;
-use tamis_engine::FilterState;
 use tamis_proxy::SlotOccupant;
 use tamis_resources::plan::{self, OnFailure, Refused, World};
 use tamis_sync::slots_of_filters;
@@ -267,24 +266,6 @@ fn only_what_may_run_is_compiled_ahead_and_each_component_once() {
 
 #[test]
 fn what_a_slot_keeps_is_shown_to_no_other_authors_filter() {
-    let kept = |signers: &[&str]| KeptState {
-        filter: "acme/limit".to_owned(),
-        signers: signers.iter().map(ToString::to_string).collect(),
-        state: Arc::new(FilterState::new(Arc::default())),
-        gone: None,
-    };
-    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-    for (filter, signers, is_of) in [
-        ("acme/limit", &["a"][..], true),
-        ("acme/limit", &["a", "new"], true),
-        ("acme/limit", &["new"], false),
-        ("acme/limit", &[], false),
-        ("other/limit", &["a"], false),
-        ("acme/limits", &["a"], false),
-    ] {
-        assert_eq!(kept(&["a", "b"]).is_of(filter, &names(signers)), is_of, "{filter} {signers:?}");
-    }
-
     let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let (retry, breaker) = (signed.add("retry", "1.0.0"), signed.add("circuit-breaker", "1.0.0"));

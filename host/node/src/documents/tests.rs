@@ -63,12 +63,28 @@ fn what_is_left_out_is_told() {
     let too_deep = folder.path().join("1/2/3/4/5/6/7/8/9");
     std::fs::create_dir_all(&too_deep).unwrap();
     std::fs::write(too_deep.join("deeper.yaml"), service("deeper")).unwrap();
-    // A folder whose name looks like that of a file is still a folder.
-    std::fs::create_dir(folder.path().join("folder.yaml")).unwrap();
     let read = DocumentPlaces::folder(folder.path()).read().unwrap();
     assert_eq!(names(&read), ["deep"]);
     assert_eq!(read.unreadable.len(), 1);
     assert_eq!(read.unreadable[0].path, "1/2/3/4/5/6/7/8/9");
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_document_is_a_document_that_cannot_be_read() {
+    for name in ["guard.yaml", "guard.yml", "GUARD.YAML", "sub/guard.yaml"] {
+        let folder = folder(&[("a.yaml", &service("a"))]);
+        let place = folder.path().join(name);
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(place.join("other.yaml"), service("other")).unwrap();
+        let source = DocumentPlaces::folder(folder.path());
+        let read = source.read().unwrap();
+        let mut read_names = names(&read);
+        read_names.sort();
+        assert_eq!(read_names, ["a", "other"], "{name}");
+        let unreadable: Vec<&str> = read.unreadable.iter().map(|one| one.path.as_str()).collect();
+        assert_eq!(unreadable, [name]);
+        assert!(source.concerns(&place), "{name}: its end is a change");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tamis_trust::{
     Assignment, AssignmentMode, AssignmentRequest, Digest, VersionFloors, verify_assignment,
 };
 
-use super::followed::{FollowedPlan, PlanFacts};
+use super::followed::{AdmittedAssignment, FollowedPlan, PlanFacts};
 use crate::build::DesiredSlot;
 use crate::refusal_text::by_proxy;
 
@@ -33,7 +33,9 @@ impl FollowedPlan {
                 rose |= floors.take(assignment);
             }
             let refused = assignment.as_ref().err().cloned();
-            let version = assignment.map(|it| it.map_or(0, |assignment| assignment.version));
+            let version = assignment.map(|it| {
+                it.map(|Assignment { version, config, .. }| AdmittedAssignment { version, config })
+            });
             admitted.insert(slot.to_owned(), version);
             refused
         };

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tamis_ambient::Clock;
 use tamis_resources::NodeName;
 use tamis_sync::{AssembledPlan, Parts, Refused, RefusedReport, RunningReport, assemble};
-use tamis_trust::{DirectorKeys, VersionFloors};
+use tamis_trust::{Digest, DirectorKeys, VersionFloors};
 use tamis_tuf::TrustedPolicies;
 
 use super::FollowSettings;
@@ -33,10 +33,18 @@ pub(super) struct PlanFacts {
     pub(super) floors: VersionFloors,
     /// When the last message of the director arrived, in seconds since the Unix epoch.
     pub(super) last_message: u64,
-    /// The last result for each slot: the version of its assignment, or why it is refused.
-    pub(super) admitted: BTreeMap<String, Result<u64, Refused>>,
+    /// The last result for each slot: what its assignment allows, or why it is refused; `None`: its documents do not allow it.
+    pub(super) admitted: BTreeMap<String, Result<Option<AdmittedAssignment>, Refused>>,
     pub(super) running: BTreeMap<String, RunningReport>,
     pub(super) refused: BTreeMap<String, RefusedReport>,
+}
+
+/// What an assignment allows, once it is verified.
+#[derive(Clone, Copy)]
+pub(super) struct AdmittedAssignment {
+    pub(super) version: u64,
+    /// The digest of the configuration.
+    pub(super) config: Digest,
 }
 
 impl FollowedPlan {

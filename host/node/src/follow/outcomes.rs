@@ -1,9 +1,9 @@
-//! What runs in each slot, recorded by staging and read by reports.
+//! Records what runs in each slot once a plan was staged.
 
-use tamis_sync::{Activation, AssembledPlan, Refused, RefusedReport, RunningReport, SlotReport};
-use tamis_trust::{Digest, Version, config_digest};
+use tamis_sync::{Activation, AssembledPlan, Refused, RefusedReport, RunningReport};
+use tamis_trust::{Digest, Version};
 
-use super::followed::{FollowedPlan, PlanFacts};
+use super::followed::{AdmittedAssignment, FollowedPlan, PlanFacts};
 
 /// What runs in a slot, and the rule that refuses what should run.
 pub(crate) struct SlotOutcome {
@@ -29,18 +29,19 @@ impl FollowedPlan {
             if let (Some(why), Some(digest)) = (refusal, wanted) {
                 refused.insert(slot.clone(), RefusedReport { digest, why });
             }
-            let config = config_digest(&activation.filter.config);
-            let version = admitted.get(&slot).and_then(|it| it.as_ref().ok()).copied();
-            match (runs, version) {
-                (Some((digest, release)), Some(assignment)) if Some(digest) == wanted && !kept => {
+            let allowed = admitted.get(&slot).and_then(|it| it.as_ref().ok()).copied().flatten();
+            match (runs, allowed) {
+                (Some((digest, release)), Some(AdmittedAssignment { version, config }))
+                    if Some(digest) == wanted && !kept =>
+                {
                     let since_ms = match running.get(&slot) {
                         Some(before) if (before.digest, before.config) == (digest, config) => {
                             before.since_ms
                         }
                         _ => self.clock.unix_ms(),
                     };
-                    let now =
-                        RunningReport { digest, config, version: release, assignment, since_ms };
+                    let (assignment, version) = (version, release);
+                    let now = RunningReport { digest, config, version, assignment, since_ms };
                     running.insert(slot, now);
                 }
                 // The slot keeps its last good filter.
@@ -48,22 +49,6 @@ impl FollowedPlan {
                 (None, _) => drop(running.remove(&slot)),
             }
         }
-    }
-
-    /// Every slot, for a report.
-    pub(crate) fn slot_reports(&self) -> Vec<SlotReport> {
-        let facts = self.facts();
-        let Some(assembled) = &facts.assembled else { return Vec::new() };
-        let all = assembled.slots.iter().chain(&assembled.shadows);
-        let reports = all.filter_map(|(slot, activation)| {
-            Some(SlotReport {
-                slot: slot.clone(),
-                filter: activation.filter.filter.parse().ok()?,
-                running: facts.running.get(slot).cloned(),
-                refused: facts.refused.get(slot).cloned(),
-            })
-        });
-        reports.collect()
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tamis_proxy::SlotCounts;
+use tamis_proxy::{PlaintextStatus, SlotCounts};
 use tamis_sync::{
     CallCounts, ComparisonReport, DifferenceReport, Histogram, IdentityReport, NodeReport,
-    ProblemReport, SlotStatistics,
+    PlaintextReport, ProblemReport, SlotReport, SlotStatistics,
 };
 
 use super::followed::FollowedPlan;
@@ -30,9 +30,9 @@ impl Reporter {
         }
         let slots = followed.slot_reports();
         let problems = node.map(problems).unwrap_or_default();
-        let identity = node.and_then(identity);
-        let node = followed.name().to_string();
-        NodeReport { node, slots, statistics, shadows, problems, identity }.bounded()
+        let (identity, plaintext) = (node.and_then(identity), node.map(plaintext));
+        let (node, plaintext) = (followed.name().to_string(), plaintext.unwrap_or_default());
+        NodeReport { node, slots, statistics, shadows, problems, identity, plaintext }.bounded()
     }
 
     /// The counts since the previous report; `None` without any.
@@ -55,6 +55,24 @@ impl Reporter {
             digest,
             counts,
         })
+    }
+}
+
+impl FollowedPlan {
+    /// Every slot, for a report.
+    fn slot_reports(&self) -> Vec<SlotReport> {
+        let facts = self.facts();
+        let Some(assembled) = &facts.assembled else { return Vec::new() };
+        let all = assembled.slots.iter().chain(&assembled.shadows);
+        let reports = all.filter_map(|(slot, activation)| {
+            Some(SlotReport {
+                slot: slot.clone(),
+                filter: activation.filter.filter.parse().ok()?,
+                running: facts.running.get(slot).cloned(),
+                refused: facts.refused.get(slot).cloned(),
+            })
+        });
+        reports.collect()
     }
 }
 
@@ -81,6 +99,18 @@ fn identity(node: &Node) -> Option<IdentityReport> {
     let one = status.identity.as_ref()?;
     let expires = u64::try_from(one.not_after).unwrap_or(0);
     Some(IdentityReport { id: one.id.clone(), expires, renewed: one.last_renewal })
+}
+
+/// Connections in plain text, as the admin listener shows them.
+fn plaintext(node: &Node) -> Vec<PlaintextReport> {
+    let status = node.proxy().status();
+    let report = |one: &PlaintextStatus| PlaintextReport {
+        port: one.port,
+        open: one.open,
+        total: one.total,
+        used: one.used,
+    };
+    status.plaintext.iter().map(report).collect()
 }
 
 /// The comparisons of a shadow since the previous report; `None` without any.

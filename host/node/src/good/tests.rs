@@ -524,3 +524,46 @@ fn a_file_that_lost_its_documents_guards_what_it_guarded_until_it_is_removed() {
         }
     }
 }
+
+#[test]
+fn a_folder_in_the_place_of_a_file_takes_no_guard_out_of_force_until_it_is_removed() {
+    type Making = fn(&Path);
+    let rows: [(&str, Making); 3] = [
+        // A container runtime makes it of a file to mount that is missing.
+        ("an empty one", |at| fs::create_dir(at).unwrap()),
+        ("one with another document", |at| {
+            fs::create_dir(at).unwrap();
+            fs::write(at.join("other.yaml"), service("other")).unwrap();
+        }),
+        ("a link to an empty one", |at| {
+            let to = at.with_file_name("elsewhere");
+            fs::create_dir_all(&to).unwrap();
+            std::os::unix::fs::symlink(to, at).unwrap();
+        }),
+    ];
+    for (what, make) in rows {
+        let (place, _) = folder();
+        write(&place, "guard.yaml", GUARD);
+        let (node, _) = start(place.path()).unwrap();
+        assert_eq!(closed(&node), ["test/guard"], "{what}");
+        let at = place.path().join("guard.yaml");
+        fs::remove_file(&at).unwrap();
+        make(&at);
+        let told = format!("{:?}", node.reload());
+        assert_eq!(closed(&node), ["test/guard"], "{what}");
+        assert!(
+            told.contains("guard.yaml") && told.contains("name of a document"),
+            "{what}: {told}"
+        );
+        node.shutdown(std::time::Duration::ZERO);
+        let (node, _) = start(place.path()).unwrap();
+        assert_eq!(closed(&node), ["test/guard"], "{what}, at a cold start");
+        if fs::symlink_metadata(&at).unwrap().is_dir() {
+            fs::remove_dir_all(&at).unwrap();
+        } else {
+            fs::remove_file(&at).unwrap();
+        }
+        node.reload();
+        assert_eq!(closed(&node), [""; 0], "{what}: it is removed");
+    }
+}

@@ -45,6 +45,7 @@ fn listener(name: &str, address: AddressPlan, tls: bool) -> ListenerPlan {
         rules: ListenerRulesPlan::default(),
         tcp: None,
         captured: None,
+        plaintext: None,
     }
 }
 

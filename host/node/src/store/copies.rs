@@ -5,6 +5,7 @@
 //! are found by their content, wherever they are.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tamis_resources::MAX_COMPONENT_BYTES;
 use tamis_trust::{Digest, Manifest, SignaturePolicy};
@@ -58,7 +59,8 @@ pub(super) fn from_copies(
             (lines, Some(places))
         }
     };
-    Ok(StoredArtifact { path: path.to_owned(), component, manifest, bundles, places })
+    let (path, parsed) = (path.to_owned(), Some(Arc::new(parsed)));
+    Ok(StoredArtifact { path, component, manifest, bundles, parsed, places })
 }
 
 /// The manifest, from the first copy that still has that digest.

@@ -1,14 +1,16 @@
 //! With the filter that needs it: `jwt` fetches its keys in the background.
 
+use super::first_ticks::FIRST_MAX;
 use super::*;
 use crate::testing::{component, engine};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
+use tamis_ambient::Clock;
 use tamis_engine::{
-    FetchFailure, FetchFuture, FetchRequest, FilterOptions, FilterState, HttpFetch, Isolation,
-    OnFailure,
+    Admission, FetchFailure, FetchFuture, FetchRequest, FilterOptions, FilterState, HttpFetch,
+    Isolation, OnFailure,
 };
 use tamis_observe::Metrics;
 
@@ -34,18 +36,21 @@ fn jwt(fetch: Arc<dyn HttpFetch>) -> Filter {
         "reads": ["*", "@*"], "writes": ["*", "@*"],
         "limits": { "timeUs": 1_000_000, "configureUs": 5_000_000, "memoryBytes": 16 << 20 },
     });
+    let compiled = engine().compile(&component("jwt"), None).unwrap();
+    let grant = serde_json::from_value(grant).unwrap();
+    let admission = Admission::of_grant("tamis/jwt", compiled.inspection(), grant).unwrap();
     let options = FilterOptions {
         name: "tamis/jwt".to_owned(),
         digest: String::new(),
         version: "1.0.0".to_owned(),
         config_json: config.to_string(),
-        grant: serde_json::from_value(grant).unwrap(),
+        admission,
         state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
         fetch: Some(fetch),
         failure: OnFailure::Closed,
         isolation: Isolation::Worker,
     };
-    Filter::new(&engine().compile(&component("jwt"), None).unwrap(), options).unwrap()
+    Filter::new(&compiled, options).unwrap()
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `/metrics`: the metrics of filters, then those of the host.
 
 use crate::generation::{Attachment, SlotOccupant};
+use crate::plaintext_counts::PlaintextUse;
 use crate::proxy_state::ProxyState;
 use crate::status::{OrderStatus, SlotStatus};
 use crate::traffic::{CLASSES, DIRECTIONS};
@@ -12,7 +13,7 @@ use tamis_exchange::Circuit;
 use tamis_upstream::ServiceSnapshot;
 
 /// The host's own metrics: name, type, help. Filters define theirs themselves.
-pub const METRICS: [(&str, &str, &str); 51] = [
+pub const METRICS: [(&str, &str, &str); 57] = [
     ("tamis_build_info", "gauge", "1, with the release as `version`."),
     ("tamis_generation", "gauge", "Generation in use."),
     ("tamis_ready", "gauge", "1 when the proxy serves and is not draining, as in `/readyz`."),
@@ -78,7 +79,22 @@ pub const METRICS: [(&str, &str, &str); 51] = [
     (
         "tamis_handshakes_failed_total",
         "counter",
-        "Connections that ended before their first request, since the TLS handshake or the PROXY header failed or nobody could serve what was captured, by reason: `not-captured`, `tls-to-http`, `proxy-peer`, `proxy-header-absent`, `proxy-header`, `unknown-name`, `unknown-port`, `no-challenge`, `awaits-certificate`, `expired`, `not-yet-valid`, `foreign-domain`, `usage`, `chain`, `no-certificate`, `no-id`, `several-ids`, `invalid-id`, `no-path`, `authority`, `plaintext`, `incompatible`, `refused-by-peer`, `certificate`, `closed`, `timeout`, `other`.",
+        "Connections that ended before their first request, since the TLS handshake or the PROXY header failed or nobody could serve what was captured, by reason: `not-captured`, `tls-to-http`, `proxy-peer`, `proxy-header-absent`, `proxy-header`, `unknown-name`, `unknown-port`, `no-challenge`, `awaits-certificate`, `expired`, `not-yet-valid`, `foreign-domain`, `usage`, `chain`, `no-certificate`, `no-id`, `several-ids`, `invalid-id`, `no-path`, `authority`, `plaintext`, `silent`, `incompatible`, `refused-by-peer`, `certificate`, `closed`, `timeout`, `other`.",
+    ),
+    (
+        "tamis_plaintext_connections",
+        "gauge",
+        "Open connections in plain text to services with `mtls: permissive`, by service and port.",
+    ),
+    (
+        "tamis_plaintext_connections_total",
+        "counter",
+        "Connections in plain text to services with `mtls: permissive`, those refused among them, by service and port.",
+    ),
+    (
+        "tamis_plaintext_used_seconds",
+        "gauge",
+        "The last second in which a connection in plain text was open, since the Unix epoch, by service and port; absent: none was since the proxy started.",
     ),
     ("tamis_tcp_connections", "gauge", "Open connections of `tcp` ports, by listener."),
     (
@@ -110,7 +126,7 @@ pub const METRICS: [(&str, &str, &str); 51] = [
     (
         "tamis_udp_dropped_total",
         "counter",
-        "Datagrams that listeners for UDP did not send on, by listener and reason: `refused` (the session is refused), `full` (there is no place for another session), `waiting` (too many wait for the endpoint of their session), `draining` (the proxy takes no new sessions), `unsent` (the system has no room for it, or does not send one so large).",
+        "Datagrams that listeners for UDP did not send on, by listener and reason: `refused` (the session is refused), `full` (there is no place for another session), `waiting` (too many wait for the endpoint of their session), `draining` (the proxy takes no new sessions), `unsent` (the system has no room for it, or does not send one so large), `loop` (it comes from a socket of this proxy itself).",
     ),
     ("tamis_exchanges_total", "counter", "Exchanges begun."),
     (
@@ -126,12 +142,23 @@ pub const METRICS: [(&str, &str, &str); 51] = [
     (
         "tamis_records_dropped_total",
         "counter",
-        "Access records that were dropped because they could not be written fast enough.",
+        "Access records that were dropped because they could not be written fast enough, or not at all.",
     ),
     (
         "tamis_mirrors_skipped_total",
         "counter",
-        "Requests that were not mirrored, since 256 copies to the service, or 1,024 to all, were in progress.",
+        "Requests that were not mirrored, since 256 copies to the service, 512 to those of its namespace, or 1,024 to all were in progress, or as many as its endpoint may have.",
+    ),
+    ("tamis_encoded_responses_total", "counter", "Responses that were encoded, by coding."),
+    (
+        "tamis_encoded_bytes_total",
+        "counter",
+        "Bytes of these responses, by coding and side: `before` and `after`.",
+    ),
+    (
+        "tamis_encodings_skipped_total",
+        "counter",
+        "Responses that were sent as they are, since there was no memory for their encoder.",
     ),
     ("tamis_filter_calls_total", "counter", "Calls of filters, by attachment, filter and hook."),
     (
@@ -313,6 +340,23 @@ fn slots(inner: &ProxyState, page: &mut Page) {
     }
 }
 
+/// Encoded responses.
+fn encodings(inner: &ProxyState, page: &mut Page) {
+    let encodings = &inner.shared.encodings;
+    page.family("tamis_encoded_responses_total");
+    for (coding, [responses, ..]) in encodings.counts() {
+        page.series("tamis_encoded_responses_total", &[("coding", coding.as_str())], responses);
+    }
+    page.family("tamis_encoded_bytes_total");
+    for (coding, [_, before, after]) in encodings.counts() {
+        for (side, bytes) in [("before", before), ("after", after)] {
+            let labels = [("coding", coding.as_str()), ("side", side)];
+            page.series("tamis_encoded_bytes_total", &labels, bytes);
+        }
+    }
+    page.one("tamis_encodings_skipped_total", encodings.skipped());
+}
+
 /// Connections and exchanges.
 fn traffic(inner: &ProxyState, page: &mut Page) {
     let shared = &inner.shared;
@@ -324,11 +368,13 @@ fn traffic(inner: &ProxyState, page: &mut Page) {
     for (reason, count) in shared.handshakes_failed.counts() {
         page.series("tamis_handshakes_failed_total", &[("reason", reason)], count);
     }
+    plaintext(inner, page);
     tcp(inner, page);
     udp(inner, page);
     page.one("tamis_exchanges_total", read(&shared.exchanges));
     page.one("tamis_records_dropped_total", shared.recorder.dropped());
     page.one("tamis_mirrors_skipped_total", shared.mirrors.skipped());
+    encodings(inner, page);
     page.family("tamis_responses_total");
     let sum = shared.traffic.sum();
     for (direction, row) in DIRECTIONS.iter().zip(&sum.responses) {
@@ -341,6 +387,29 @@ fn traffic(inner: &ProxyState, page: &mut Page) {
     for ((direction, reason), count) in shared.traffic.refusals() {
         let labels = [("direction", direction), ("reason", reason.as_str())];
         page.series("tamis_refusals_total", &labels, count);
+    }
+}
+
+/// Connections in plain text to ports of the mesh.
+fn plaintext(inner: &ProxyState, page: &mut Page) {
+    let generation = inner.generation.load();
+    let ports = generation.listeners.iter().filter_map(|one| one.plaintext.as_deref());
+    let all = inner.shared.plaintext.all(ports, inner.shared.clock);
+    type Figure = fn(&PlaintextUse) -> Option<u64>;
+    let figures: [(&str, Figure); 3] = [
+        ("tamis_plaintext_connections", |one| Some(one.open)),
+        ("tamis_plaintext_connections_total", |one| Some(one.total)),
+        ("tamis_plaintext_used_seconds", |one| one.used),
+    ];
+    for (name, figure) in figures {
+        page.family(name);
+        for (port, counts) in &all {
+            let number = port.port.to_string();
+            let labels = [("service", port.service.as_str()), ("port", number.as_str())];
+            if let Some(value) = figure(counts) {
+                page.series(name, &labels, value);
+            }
+        }
     }
 }
 

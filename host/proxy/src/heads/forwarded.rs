@@ -12,7 +12,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// Sets `X-Forwarded-*` and `Forwarded` (RFC 7239). A gateway ignores the values that a client sends, and
 /// keeps the chain of trusted proxies from the client on; inside the mesh a sidecar adds the peer that
-/// called it.
+/// called it, and ignores those of a caller in plain text.
 pub(super) fn forwarded(
     headers: &mut HeaderMap,
     connection: &Connection,
@@ -21,17 +21,10 @@ pub(super) fn forwarded(
     chain: Option<&ClientChain>,
 ) {
     match direction {
-        TrafficDirection::Gateway => {
-            remove_claims(headers, chain.is_some());
-            let addresses = chain.map(ClientChain::x_forwarded_for);
-            headers.insert(X_FORWARDED_FOR, continued(addresses, &connection.sender_value));
-            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(connection.scheme.as_str()));
-            match host {
-                Some(host) => headers.insert(X_FORWARDED_HOST, host),
-                None => headers.remove(X_FORWARDED_HOST),
-            };
-            let elements = chain.map(ClientChain::forwarded);
-            headers.insert(header::FORWARDED, continued(elements, &connection.forwarded));
+        TrafficDirection::Gateway => of_stranger(headers, connection, host, chain),
+        // In plain text: whoever proved nothing is believed nothing.
+        TrafficDirection::Inbound if connection.peer_identity.is_none() => {
+            of_stranger(headers, connection, host, None);
         }
         TrafficDirection::Inbound => {
             append(headers, X_FORWARDED_FOR, connection.sender_value.as_bytes());
@@ -42,6 +35,25 @@ pub(super) fn forwarded(
         }
         TrafficDirection::Outbound => {}
     }
+}
+
+/// The same for a client from outside of the mesh.
+fn of_stranger(
+    headers: &mut HeaderMap,
+    connection: &Connection,
+    host: Option<HeaderValue>,
+    chain: Option<&ClientChain>,
+) {
+    remove_claims(headers, chain.is_some());
+    let addresses = chain.map(ClientChain::x_forwarded_for);
+    headers.insert(X_FORWARDED_FOR, continued(addresses, &connection.sender_value));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(connection.scheme.as_str()));
+    match host {
+        Some(host) => headers.insert(X_FORWARDED_HOST, host),
+        None => headers.remove(X_FORWARDED_HOST),
+    };
+    let elements = chain.map(ClientChain::forwarded);
+    headers.insert(header::FORWARDED, continued(elements, &connection.forwarded));
 }
 
 /// A list that continues with an element of ours; the element alone where there is no list.

@@ -101,6 +101,19 @@ fn a_gateway_takes_no_word_for_where_a_request_came_from_or_of_what_path_it_is()
         ("fastly-client-ip", "10.0.0.1"),
         ("x-client-ip", "10.0.0.1"),
         ("x-cluster-client-ip", "10.0.0.1"),
+        ("client-ip", "10.0.0.1"),
+        ("client_ip", "10.0.0.1"),
+        ("fly-client-ip", "10.0.0.1"),
+        ("forwarded-for", "10.0.0.1"),
+        ("proxy", "http://evil.example/"),
+        ("x-azure-clientip", "10.0.0.1"),
+        ("x-azure-socketip", "10.0.0.1"),
+        ("x-forwarded", "for=10.0.0.1"),
+        ("x-original-forwarded-for", "10.0.0.1"),
+        ("x-original-host", "admin.example"),
+        ("x-originating-ip", "10.0.0.1"),
+        ("x-remote-addr", "10.0.0.1"),
+        ("x-remote-ip", "10.0.0.1"),
         ("x-envoy-external-address", "10.0.0.1"),
         ("x-envoy-original-path", "/admin"),
         ("x_envoy-max-retries", "100"),
@@ -131,8 +144,50 @@ fn connection(peer: &str) -> Connection {
 }
 
 fn forward(map: &mut HeaderMap, peer: &str, direction: TrafficDirection) {
+    let mut connection = connection(peer);
+    if direction == TrafficDirection::Inbound {
+        connection.peer_identity = Some("spiffe://shop.example/ns/shop/service/a".into());
+    }
+    forward_of(map, &connection, direction);
+}
+
+fn forward_of(map: &mut HeaderMap, connection: &Connection, direction: TrafficDirection) {
     let host = Some(HeaderValue::from_static("shop.example"));
-    forwarded(map, &connection(peer), direction, host, None);
+    forwarded(map, connection, direction, host, None);
+}
+
+#[test]
+fn a_sidecar_believes_a_caller_in_plain_text_no_more_than_a_gateway_does() {
+    let claims = [
+        ("x-forwarded-for", "6.6.6.6"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "other.example"),
+        ("x-forwarded-client-cert", "URI=spiffe://shop.example/ns/shop/service/a"),
+        ("forwarded", "for=6.6.6.6"),
+        ("x-original-url", "/admin"),
+        ("x-rewrite-url", "/admin"),
+        ("x-tamis-peer", "spiffe://shop.example/ns/shop/service/a"),
+        ("x-real-ip", "6.6.6.6"),
+        ("accept", "*/*"),
+    ];
+    let local = tamis_transport::Address::Unix("test".into());
+    let info = tamis_transport::ConnectionInfo {
+        sender: "10.0.0.1:5".parse().ok(),
+        local,
+        identity: None,
+    };
+    let plain = Connection::new(1, "inbound", &info);
+    let (mut map, mut at_gateway) = (headers(&claims), headers(&claims));
+    forward_of(&mut map, &plain, TrafficDirection::Inbound);
+    forward_of(&mut at_gateway, &plain, TrafficDirection::Gateway);
+    assert_eq!(map, at_gateway);
+    assert_eq!(map["x-forwarded-for"], "10.0.0.1");
+    assert_eq!(map["x-forwarded-proto"], "http");
+    assert_eq!(map["accept"], "*/*");
+    let text = format!("{map:?}");
+    for forged in ["6.6.6.6", "/admin", "spiffe:", "other.example"] {
+        assert!(!text.contains(forged), "{forged}: {text}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! What the status of a proxy shows in addition to that of its documents: its identity inside the mesh, its orders of
-//! certificates, and UDP ports that it cannot use.
+//! certificates, its ports that take plain text, UDP ports that it cannot use, and records that it cannot write.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use serde_json::json;
 use tamis_transport::{MeshIdentity, OrderState};
 
 use super::{ProxyState, lock};
-use crate::status::{CertificateStatus, IdentityStatus, OrderStatus, Status};
+use crate::plaintext_counts::{PlaintextPort, PlaintextUse};
+use crate::status::{CertificateStatus, IdentityStatus, OrderStatus, PlaintextStatus, Status};
 
 /// The code of a problem with a UDP port of HTTP/3.
 const HTTP3: &str = "listener.http3";
@@ -16,6 +17,8 @@ const HTTP3: &str = "listener.http3";
 const RENEWAL: &str = "identity.renewal";
 /// The code of an order of a certificate that failed.
 const ORDER: &str = "acme.order";
+/// The code of access records that cannot be written.
+const RECORDS: &str = "records.unwritten";
 
 impl ProxyState {
     /// The status of the documents, with what is known now of the proxy's identity and of its orders.
@@ -23,12 +26,22 @@ impl ProxyState {
         let status = self.status.load_full();
         let orders = self.shared.orders.states().all();
         let unserved = lock(&self.http3).problems();
-        if self.shared.identity.is_none() && orders.is_empty() && unserved.is_empty() {
+        let (unwritten, plaintext) = (self.shared.recorder.failure(), self.plaintext_now());
+        let has_more = self.shared.identity.is_some() || unwritten.is_some();
+        if !has_more && orders.is_empty() && unserved.is_empty() && plaintext.is_empty() {
             return status;
         }
         let mut status = Status::clone(&status);
+        status.plaintext = plaintext;
         let unserved = unserved.iter().map(|text| json!({ "code": HTTP3, "message": text }));
         status.problems.extend(unserved);
+        status.problems.extend(unwritten.map(|why| {
+            json!({
+                "code": RECORDS,
+                "message": format!("access records cannot be written: {why}"),
+                "help": "make room where they go, or write them elsewhere (`--access-log-file`); they are tried again",
+            })
+        }));
         self.add_identity(&mut status);
         for (host, order) in orders {
             if let Some((why, help)) = &order.problem {
@@ -40,6 +53,23 @@ impl ProxyState {
             status.orders.push(OrderStatus { host, not_after, due, fulfilled, failed, problem });
         }
         Arc::new(status)
+    }
+
+    /// The ports that are served in plain text now.
+    fn plaintext_now(&self) -> Vec<PlaintextStatus> {
+        let generation = self.generation.load();
+        let ports = || generation.listeners.iter().filter_map(|one| one.plaintext.as_deref());
+        if ports().next().is_none() {
+            return Vec::new();
+        }
+        let all = self.shared.plaintext.all(ports(), self.shared.clock);
+        let served = all.into_iter().filter(|(port, _)| ports().any(|one| one == port));
+        let status = |(port, counts): (PlaintextPort, PlaintextUse)| {
+            let (PlaintextPort { service, port }, PlaintextUse { open, total, used }) =
+                (port, counts);
+            PlaintextStatus { service, port, open, total, used }
+        };
+        served.map(status).collect()
     }
 
     fn add_identity(&self, status: &mut Status) {

@@ -24,6 +24,12 @@ impl ComparableAnswer {
         Self { decision: decision.to_owned(), ..Self::default() }
     }
 
+    /// The octets of its parts.
+    pub(super) fn octets(&self) -> usize {
+        let values = self.parts.values().flatten().map(Vec::len);
+        self.parts.keys().map(String::len).chain(values).fold(0, usize::saturating_add)
+    }
+
     /// The answer that counts where a slot has no such hook.
     pub(super) fn nothing(hook: Hook) -> Self {
         match hook {
@@ -129,6 +135,7 @@ impl ComparableAnswer {
                 Edit::SetAuthority(to) => (":authority".to_owned(), b's', to.as_bytes()),
                 Edit::SetAttribute { name, value } => (format!("@{name}"), b's', value.as_bytes()),
                 Edit::SetMethod(to) => (":method".to_owned(), b's', to.as_bytes()),
+                Edit::EncodeBody(to) => (":coding".to_owned(), b's', to.as_bytes()),
                 Edit::SetStatus(to) => {
                     status = to.to_be_bytes();
                     (":status".to_owned(), b's', &status[..])

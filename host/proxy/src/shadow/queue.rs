@@ -14,7 +14,7 @@ use tamis_exchange::Exchange;
 
 /// Verdicts that may wait to be compared …
 const QUEUE_MAX: usize = 1_024;
-/// … and bytes of their input.
+/// … and bytes of their input, and of the answers to compare with.
 const QUEUE_OCTETS: usize = 4 * 1024 * 1024;
 
 /// All shadows of a proxy and the thread that calls them.
@@ -98,7 +98,7 @@ fn start() -> std::io::Result<ShadowQueue> {
     let left = Arc::clone(&octets);
     let run = move || {
         while let Ok(job) = receive.recv() {
-            left.fetch_sub(job.asked.view().octets.len(), Ordering::Relaxed);
+            left.fetch_sub(room_of(&job), Ordering::Relaxed);
             job.shadow.compare(&job);
         }
     };
@@ -120,12 +120,17 @@ impl ShadowQueue {
             // The client sent more than a view may hold; that reveals nothing about the candidate.
             return;
         }
-        let octets = job.asked.view().octets.len();
+        let octets = room_of(&job);
         let waiting = self.octets.fetch_add(octets, Ordering::Relaxed);
         if waiting > QUEUE_OCTETS || self.send.try_send(job).is_err() {
             self.octets.fetch_sub(octets, Ordering::Relaxed);
         }
     }
+}
+
+/// The room that a comparison takes while it waits.
+fn room_of(job: &Comparison) -> usize {
+    job.asked.view().octets.len().saturating_add(job.said.octets())
 }
 
 /// Selects the exchanges of a worker that are compared: the first of every second, up to a number.

@@ -134,7 +134,8 @@ impl Slot {
                 return Ok(reason);
             };
             let changed = change_trailers(&edits, filter.writes(), side, trailers);
-            let broke = |error: EditError| self.broke(Hook::Trailers, error.to_string());
+            let broke =
+                |error: EditError| self.broke(Hook::Trailers, view.exchange, error.to_string());
             changed.map(|()| reason).map_err(broke)
         });
         let absent =
@@ -179,7 +180,7 @@ impl Slot {
             HeadSide::Response => Hook::ResponseBody,
         };
         let checked = answer.and_then(|decision| match rule(&decision.verdict) {
-            Some(rule) => Err(self.broke(hook, rule)),
+            Some(rule) => Err(self.broke(hook, exchange, rule)),
             None => Ok(decision),
         });
         let absent =
@@ -252,7 +253,7 @@ impl Slot {
         };
         let accepted = answer.and_then(|decision| {
             let accepted = HEAD.accept(&decision, filter, request);
-            accepted.map(|()| decision).map_err(|rule| self.broke(Hook::Request, rule))
+            accepted.map(|()| decision).map_err(|rule| self.broke(Hook::Request, request.id, rule))
         });
         match accepted {
             Ok(Decision { verdict: Verdict::Answer(_), reason }) => {
@@ -335,7 +336,7 @@ impl Slot {
             let Some(filter) = self.filter() else { return Ok(answer) };
             match question.accept(&answer, filter, &mut state.exchange) {
                 Ok(()) => Ok(answer),
-                Err(rule) => Err(self.broke(question.hook(), rule)),
+                Err(rule) => Err(self.broke(question.hook(), state.exchange.id, rule)),
             }
         });
         match accepted {
@@ -387,9 +388,9 @@ impl Slot {
         Refusal::new(FILTER_FAILED, 503, Fault::Filter, detail).into()
     }
 
-    /// The refusal of an exchange whose filter failed in a part of a body; `place` says so.
-    pub(crate) fn failure(&self, place: &str, fault: &CallFault) -> Refusal {
-        let detail = format!("filter {}{place}: {fault}", self.name());
+    /// The refusal of an exchange whose filter failed in a part of a body.
+    pub(crate) fn failure(&self, fault: &CallFault) -> Refusal {
+        let detail = fault.of(&format!("{}, in a part of the body,", self.name()));
         Refusal::new(FILTER_FAILED, 503, Fault::Filter, detail)
     }
 
@@ -443,7 +444,7 @@ pub(crate) fn apply_router_edits(
     let Some(router) = state.chain.router_of(state.rule).cloned() else { return Ok(()) };
     let Some(writes) = router.filter().map(Filter::writes) else { return Ok(()) };
     let Err(error) = apply(edits, writes, &mut state.exchange, side) else { return Ok(()) };
-    let fault = router.broke(Hook::Router, error.to_string());
+    let fault = router.broke(Hook::Router, state.exchange.id, error.to_string());
     Err(router.stop(Hook::Router, &fault, state))
 }
 

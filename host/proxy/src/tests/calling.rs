@@ -28,7 +28,7 @@ fn calling(mesh: &MeshCalls, at: &str, url: &str, grant: HttpClientGrant) -> Vec
     let mut all = Grant::everything();
     all.imports.http_client = Some(grant);
     let options = FilterOptions {
-        grant: all,
+        admission: Admission::of_grant("test/walk", walk().inspection(), all).unwrap(),
         fetch: Some(Arc::new(Client(mesh.clone()))),
         ..options(&config, "sha256:00")
     };

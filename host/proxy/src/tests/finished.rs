@@ -4,7 +4,8 @@ use super::live::LiveProxy;
 use super::*;
 
 fn kept(config: &Value, grant: Grant) -> Attachment {
-    let options = FilterOptions { grant, ..options(config, "sha256:02") };
+    let admission = Admission::of_grant("test/walk", ledger().inspection(), grant).unwrap();
+    let options = FilterOptions { admission, ..options(config, "sha256:02") };
     let occupant = SlotOccupant::Running(Filter::new(ledger(), options).unwrap());
     let name = "test/ledger".to_owned();
     Attachment { name, occupant, ..attached(&json!({}), None, OnFailure::Closed) }

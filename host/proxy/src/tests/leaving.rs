@@ -57,6 +57,7 @@ fn generation(address: SocketAddr) -> Generation {
         rules: Default::default(),
         tcp: None,
         captured: None,
+        plaintext: None,
     };
     Generation {
         number: 1,

@@ -141,7 +141,8 @@ fn a_filter_that_fails_its_own_requests_makes_no_other_wait_for_its_configure() 
         limits: tamis_engine::Limits { configure_us: 60_000_000, ..Default::default() },
         ..Grant::everything()
     };
-    let options = FilterOptions { grant, ..options(&config, "sha256:00") };
+    let admission = Admission::of_grant("test/walk", behaviour().inspection(), grant).unwrap();
+    let options = FilterOptions { admission, ..options(&config, "sha256:00") };
     let began = std::time::Instant::now();
     let slow = SlotOccupant::Running(Filter::new(behaviour(), options).unwrap());
     // It was configured twice and its self-test ran; what one costs is a third of that at most.

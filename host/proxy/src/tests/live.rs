@@ -179,6 +179,7 @@ fn generation(number: u64, filters: Vec<Attachment>, services: &[ServiceConfig])
         },
         tcp: None,
         captured: None,
+        plaintext: None,
     };
     let filters: Vec<_> = filters.into_iter().map(Arc::new).collect();
     let members: Vec<usize> = (0..filters.len()).collect();

@@ -1,5 +1,6 @@
 //! Asks the connection hooks whether a connection is served, closed, or sent to a service as it is.
 
+use crate::body_budget::owner;
 use crate::chain::{Chain, ConnectionSlot};
 use crate::connection::Connection;
 use crate::generation::TcpRules;
@@ -27,22 +28,26 @@ pub(super) fn admit(
     match ask(chain, listener, &facts) {
         Ok(AdmittedConnection { service: None, .. }) => Admission::Serve(Some(Rc::clone(chain))),
         Ok(AdmittedConnection { service: Some(service), reason }) => {
-            let chain = Rc::clone(chain);
-            Admission::Tunnel(Box::new(tunnel::Forward { facts, chain, service, reason }))
+            let (caller, chain) = (connection.peer_identity.clone(), Rc::clone(chain));
+            let forward = tunnel::Forward { facts, caller, chain, service, reason };
+            Admission::Tunnel(Box::new(forward))
         }
         Err(_) => Admission::Close,
     }
 }
 
-/// The same for a connection that is carried unread: closed slots close it, and without a hook that says otherwise it goes
+/// The same for a connection that is carried unread. One whose port was not agreed on is closed unasked; else closed slots close it, and without a hook that says otherwise it goes
 /// to the service of its port.
 pub(super) fn admit_tcp(
     chain: &Rc<Chain>,
-    rules: &TcpRules,
+    (rules, plaintext): (&TcpRules, PlaintextRule),
     id: u64,
     connection: &Connection,
     (info, random): (&ConnectionInfo, Random),
 ) -> Admission {
+    if !is_agreed(rules, plaintext, info) {
+        return Admission::Close;
+    }
     let facts = facts(id, connection, info);
     let decision = judge(chain, &connection.listener, &facts).and_then(|asked| {
         let service = match asked.service {
@@ -52,13 +57,63 @@ pub(super) fn admit_tcp(
         };
         Ok(TcpService { service, reason: asked.reason })
     });
+    Admission::Tcp(Box::new(decided((chain, rules), facts, (connection, info), decision)))
+}
+
+/// Whether a listener takes connections in plain text.
+#[derive(Clone, Copy)]
+pub(super) enum PlaintextRule {
+    Taken,
+    Refused,
+}
+
+/// Whether the handshake agreed on the port of the listener: otherwise the peer means something else than we do. Plain text
+/// agrees on nothing, and is of the one listener of its socket that takes it.
+fn is_agreed(rules: &TcpRules, plaintext: PlaintextRule, info: &ConnectionInfo) -> bool {
+    match (rules.asked, &info.identity) {
+        (Some(port), Some(peer)) => peer.is_tcp(port),
+        (Some(_), None) => matches!(plaintext, PlaintextRule::Taken),
+        (None, _) => true,
+    }
+}
+
+/// In whose share a connection counts: the identity that was proved, or, at a listener of a gateway and in plain text, which
+/// strangers use, the address that it comes from. `None`: the listener is that of one application.
+fn caller(connection: &Connection, rules: &TcpRules) -> Option<Arc<str>> {
+    let proved = connection.peer_identity.clone();
+    proved.or_else(|| {
+        if rules.routed.is_none() && rules.asked.is_none() {
+            return None;
+        }
+        owner(Some(&connection.sender_address)).map(|address| address.to_string().into())
+    })
+}
+
+/// A connection that is refused without asking a hook.
+pub(super) fn refuse_unasked(
+    (chain, rules): (&Rc<Chain>, &TcpRules),
+    id: u64,
+    (connection, info): (&Connection, &ConnectionInfo),
+    refusal: TcpRefusal,
+) -> TcpConnection {
+    let facts = facts(id, connection, info);
+    decided((chain, rules), facts, (connection, info), Err(refusal))
+}
+
+fn decided(
+    (chain, rules): (&Rc<Chain>, &TcpRules),
+    facts: Exchange,
+    (connection, info): (&Connection, &ConnectionInfo),
+    decision: Result<TcpService, TcpRefusal>,
+) -> TcpConnection {
+    let caller = caller(connection, rules);
     let (chain, rules) = (Rc::clone(chain), rules.clone());
     let arrived = match info.local {
         Address::Tcp(address) => Some(address),
         Address::Unix(_) => None,
     };
     let ends = info.sender.zip(arrived);
-    Admission::Tcp(Box::new(TcpConnection { facts, ends, chain, rules, decision }))
+    TcpConnection { facts, caller, ends, chain, rules, decision }
 }
 
 /// The service of a connection that no hook sends elsewhere; `None`: this proxy does not know it.
@@ -192,5 +247,6 @@ pub(super) fn facts(id: u64, connection: &Connection, info: &ConnectionInfo) -> 
         response_headers: http::HeaderMap::new(),
         attributes,
         bounds: HeadBounds::default(),
+        coding: None,
     }
 }

@@ -8,8 +8,8 @@ use crate::body::HookedBody;
 use crate::chain::Chain;
 use crate::connection::Connection;
 use crate::decode::named_host;
-use crate::gate_refusal;
 use crate::generation::{ListenerConfig, Reasons};
+use crate::intake_refusal;
 use crate::pipeline::serve;
 use crate::refuse;
 use crate::response_body::ResponseBody;
@@ -78,11 +78,11 @@ impl ConnectionRequests {
         Some(response.map(|body| HookedBody::from(body).into()))
     }
 
-    /// Records one that the gate refused; returns its id.
+    /// Records one that the intake refused; returns its id.
     pub(super) fn record(&self, refused: &RefusedRequest) -> Option<HeaderValue> {
         let state = self.worker.state();
         let (listener, chain) = state.listener(&self.connection.listener)?;
-        gate_refusal::record(&self.arrival(&self.connection, listener, chain), refused)
+        intake_refusal::record(&self.arrival(&self.connection, listener, chain), refused)
     }
 
     /// The arrival of a new exchange.

@@ -1,8 +1,9 @@
 //! Serves one connection of a worker: its sender, the handshake, the connection hooks, then its requests.
 
-use super::admit::{Admission, admit, admit_tcp, turns};
+use super::admit::{Admission, PlaintextRule, admit, admit_tcp, turns};
 use super::handle::Worker;
 use super::listener_place::ListenerWay;
+use super::plaintext::PlaintextListener;
 use super::requests::ConnectionRequests;
 use super::sender::SenderRule;
 use crate::chain::Chain;
@@ -15,12 +16,19 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tamis_resources::plan::TrafficDirection;
 use tamis_transport::{
-    AskedHandshake, AskedProtocol, ConnectionInfo, GateReasons, ListenerStage, PlainStream,
+    AskedHandshake, AskedProtocol, ConnectionInfo, IntakeReasons, ListenerStage, PlainStream,
     RefusedRequest, RequestBody, ServeError, ServerTls, Shutdown, TlsError, read_hello,
     refuse_challenge, refuse_name, serve_recording_refusals,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+
+/// The reason of a handshake that is none.
+const PLAINTEXT: &str = "plaintext";
+/// What becomes of plain text inside the mesh, and the way out.
+const LOOSEN: &str = "; the client speaks plain text, and this service takes mTLS alone: give the client a sidecar, or, while \
+    callers move into the mesh, add `mtls: permissive` to the `spec` of the Service";
 
 /// What a handshake is for.
 enum Handshake {
@@ -55,6 +63,7 @@ impl Worker {
         let (name, address) = (listener.name.clone(), listener.address.clone());
         let (secure, captured) = (listener.tls.is_some(), listener.captured.is_some());
         let named = listener.is_by_server_name();
+        let (plaintext, direction) = (state.plaintext(key), listener.direction);
         let rule = SenderRule::of(listener.rules.header_senders.as_ref(), peer);
         // A connection lives long: it must not keep its first generation alive.
         drop(state);
@@ -73,6 +82,15 @@ impl Worker {
             let Some(shutdown) = self.shutdown_of(ListenerWay::Stream, key, &name) else { return };
             return self.serve_stream(&name, plain, info, Default::default(), shutdown).await;
         }
+        if let Some(listener) = plaintext {
+            match Box::pin(listener.takes(&plain)).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    return Box::pin(self.serve_plaintext(key, &listener, plain, info)).await;
+                }
+                Err(unclear) => return self.failed(key, peer, unclear.reason, &unclear.text),
+            }
+        }
         // Both boxed, so that a connection in clear text needs no room for them.
         match Box::pin(ServerTls::accept_chosen(plain, |asked| self.chosen(key, asked))).await {
             Ok((Handshake::Challenge, stream, _)) => challenged(stream, peer).await,
@@ -87,7 +105,31 @@ impl Worker {
                 Box::pin(self.serve_stream(&name, stream, info, opening, shutdown)).await;
             }
             Err(error) => {
-                self.failed(key, peer, error.reason(), &tamis_transport::causes(&error));
+                let mut text = tamis_transport::causes(&error);
+                if error.reason() == PLAINTEXT && direction == TrafficDirection::Inbound {
+                    text.push_str(LOOSEN);
+                }
+                self.failed(key, peer, error.reason(), &text);
+            }
+        }
+    }
+
+    /// Serves a connection in plain text of a caller without an identity, for as long as its listener takes such.
+    async fn serve_plaintext(
+        self: Rc<Self>,
+        key: &SocketKey,
+        listener: &PlaintextListener,
+        plain: PlainStream,
+        info: ConnectionInfo,
+    ) {
+        let (name, peer) = (listener.name.as_str(), info.sender);
+        let Some(shutdown) = self.shutdown_of(ListenerWay::Stream, key, name) else { return };
+        let _open = listener.open(&self.shared);
+        let served = Rc::clone(&self).serve_stream(name, plain, info, Default::default(), shutdown);
+        tokio::select! {
+            () = served => {}
+            () = self.is_strict(name) => {
+                tracing::info!(listener = name, ?peer, "an open connection in plain text is closed: its service is strict now");
             }
         }
     }
@@ -192,7 +234,7 @@ impl Worker {
         mut shutdown: Shutdown,
     ) -> bool {
         let first =
-            tokio::time::timeout(self.shared.limits.gate.idle_timeout, plain.begins_with_tls());
+            tokio::time::timeout(self.shared.limits.intake.idle_timeout, plain.begins_with_tls());
         let first = tokio::select! {
             first = first => first,
             _ = shutdown.wait_for(|stage| *stage == ListenerStage::End) => return false,
@@ -275,16 +317,16 @@ impl Worker {
         let mut limits = self.shared.limits.clone();
         limits.many_clients = self.is_named_proxy(name, &info);
         if !self.shows_reasons(name) {
-            limits.gate.reasons = GateReasons::Hide;
+            limits.intake.reasons = IntakeReasons::Hide;
         }
         let worker = Rc::clone(&self);
         let requests = ConnectionRequests::new(worker, Rc::clone(&connection), shutdown.clone());
         let requests = Rc::new(requests);
-        let of_gate = Rc::clone(&requests);
+        let of_intake = Rc::clone(&requests);
         let handler = async move |request: Request<RequestBody>, _: &ConnectionInfo| {
             requests.serve(request).await
         };
-        let refused = move |refused: RefusedRequest| of_gate.record(&refused);
+        let refused = move |refused: RefusedRequest| of_intake.record(&refused);
         let info = Rc::new(info);
         let served = match judged {
             None => serve_recording_refusals(io, info, &limits, handler, refused, shutdown).await,
@@ -343,11 +385,12 @@ impl Worker {
         let state = self.state();
         let Some((listener, chain)) = state.listener(name) else { return Admission::Close };
         if let Some(rules) = &listener.tcp {
-            if !tcp::is_agreed(rules, info) {
-                return Admission::Close;
-            }
+            let plaintext = match listener.plaintext {
+                Some(_) => PlaintextRule::Taken,
+                None => PlaintextRule::Refused,
+            };
             let by = (info, self.shared.random);
-            return admit_tcp(chain, rules, self.id(), connection, by);
+            return admit_tcp(chain, (rules, plaintext), self.id(), connection, by);
         }
         let one = |listener: &ListenerConfig| {
             let (_, chain) = state.listener(&listener.name)?;
@@ -385,7 +428,7 @@ impl Worker {
         if !state.is_chosen_by_requests(listener) {
             return listener.rules.reasons == Reasons::Show;
         }
-        // What the gate refuses may be for any of them.
+        // What the intake refuses may be for any of them.
         state.beside(listener).all(|one| one.rules.reasons == Reasons::Show)
     }
 }

@@ -1,6 +1,6 @@
 //! One worker's part of a generation: its slots, its chains, its services.
 
-use crate::balance::{self, WeighedService};
+use crate::balance::WeighedService;
 use crate::chain::{Chain, ChainPlace};
 use crate::counts::SlotLedger;
 use crate::generation::{ChainLayout, Generation, ListenerConfig, SocketKey};
@@ -94,8 +94,8 @@ impl WorkerState {
         names.forget_sent();
         let resolved = ResolvedParts { slots: &slots, upstreams, names: &names, pending: &pending };
         let chains = resolved.chains(&generation, before, (clock, &long_calls));
-        let balanced = balance::plan(&generation.chains).into_iter().filter_map(|plan| {
-            let (slot, upstream) = (slots.get(plan.filter)?, upstreams.get(plan.service)?);
+        let balanced = generation.weighed_services().into_iter().filter_map(|place| {
+            let (slot, upstream) = (slots.get(place.filter)?, upstreams.get(place.service)?);
             let names = names.clone();
             Some(Rc::new(WeighedService::new(Rc::clone(slot), Rc::clone(upstream), names)))
         });

@@ -1,7 +1,8 @@
 //! UDP ports that a gateway carries unread: a worker's sockets, and the sessions that their datagrams begin.
 
-use super::admit::Admission;
-use super::udp_sessions::{REFUSED_FOR, UdpSessions};
+use super::admit::{Admission, refuse_unasked};
+use super::udp_refused::REFUSED_FOR;
+use super::udp_sessions::{UdpSessions, WaitingPlace};
 use super::{ListenerWay, OpenConnection, Worker};
 use crate::body_budget::owner;
 use crate::connection::Connection;
@@ -23,16 +24,20 @@ use tamis_transport::{BoundUdp, ConnectionInfo, ListenerStage, Shutdown, UdpPort
 const ROOM: usize = 64 * 1024;
 /// Datagrams that are read before the other tasks of the worker do something.
 const TURN: usize = 64;
+/// One that begins a session counts as so many: hooks are asked about it.
+const SESSION_WEIGHT: usize = 8;
 
-/// A session that may begin.
-struct UdpOpening {
+/// A session that begins if the hooks allow it.
+struct UdpBeginning {
     name: String,
+    client: SocketAddr,
     connection: Connection,
     info: ConnectionInfo,
     shutdown: Shutdown,
-    opening: Box<TcpConnection>,
     /// Its place among those of the listener.
     open: OpenTcp,
+    /// Its place among those that wait for hooks that take long.
+    waiting: Option<WaitingPlace>,
 }
 
 impl Worker {
@@ -41,10 +46,15 @@ impl Worker {
         let (key, sessions) = (Rc::new(key.clone()), Rc::<UdpSessions>::default());
         let mut reading = Vec::new();
         for socket in sockets {
-            match socket.into_port() {
-                Ok(port) => {
+            let own = socket.local_address().map(|it| self.shared.own_udp.listener(it));
+            match own.and_then(|own| Ok((own, socket.into_port()?))) {
+                Ok((own, port)) => {
                     let (worker, key) = (Rc::clone(self), Rc::clone(&key));
                     let read = worker.read_port(key, Rc::new(port), Rc::clone(&sessions));
+                    let read = async move {
+                        let _until_its_end = own;
+                        read.await;
+                    };
                     reading.push(tokio::task::spawn_local(read).abort_handle());
                 }
                 Err(error) => {
@@ -69,11 +79,13 @@ impl Worker {
                 tracing::error!(address = %key.address(), %error, "a UDP socket cannot be read");
                 return;
             }
-            for _ in 0..TURN {
+            let mut turn = TURN;
+            while turn > 0 {
                 match port.receive(&mut room) {
                     Ok(Some((length, client))) => {
                         let datagram = room.get(..length).unwrap_or_default();
-                        self.take_datagram((&key, &port, &sessions), client, datagram);
+                        let weight = self.take_datagram((&key, &port, &sessions), client, datagram);
+                        turn = turn.saturating_sub(weight);
                     }
                     Ok(None) => break,
                     Err(error) => {
@@ -86,24 +98,24 @@ impl Worker {
         }
     }
 
-    /// Gives a datagram to the session of its client, the one that is there or a new one.
+    /// Gives a datagram to the session of its client, the one that is there or a new one. Returns as how many it counts.
     fn take_datagram(
         self: &Rc<Self>,
         place: (&Rc<SocketKey>, &Rc<UdpPort>, &Rc<UdpSessions>),
         client: SocketAddr,
         datagram: &[u8],
-    ) {
+    ) -> usize {
         let (_, _, sessions) = place;
         if sessions.find(client).is_some_and(|session| session.take(datagram)) {
-            return;
+            return 1;
         }
-        if let Some(session) = self.begin_session(place, client) {
-            // A new session is not over.
-            let _taken = session.take(datagram);
-        }
+        let Some(session) = self.begin_session(place, client) else { return 1 };
+        // A new session is not over.
+        let _taken = session.take(datagram);
+        SESSION_WEIGHT
     }
 
-    /// Begins a session, if it may.
+    /// Begins a session, if there is a place for it: what its client sends waits until the hooks were asked.
     fn begin_session(
         self: &Rc<Self>,
         (key, port, sessions): (&Rc<SocketKey>, &Rc<UdpPort>, &Rc<UdpSessions>),
@@ -112,47 +124,77 @@ impl Worker {
         let state = self.state();
         let name = state.listeners_of(key).next()?.name.clone();
         drop(state);
-        let (shared, counts) = (Arc::clone(&self.shared), self.shared.udp.of(&name));
-        let begun = self.admit_session((key, sessions, &counts), name, client)?;
-        let UdpOpening { name, connection, info, shutdown, opening, open } = begun;
-        let session =
-            Rc::new(UdpSession::new(client, port, &counts, &self.waiting_room, shared.clock));
+        let counts = self.shared.udp.of(&name);
+        let beginning = self.place_session((key, sessions, &counts), name, client)?;
+        let clock = self.shared.clock;
+        let session = Rc::new(UdpSession::new(client, port, &counts, &self.waiting_room, clock));
         let place = sessions.add(client, &session);
-        shared.connections.fetch_add(1, Ordering::Relaxed);
-        shared.connections_total.fetch_add(1, Ordering::Relaxed);
-        let counted = OpenConnection(Arc::clone(&shared));
-        let (worker, served) = (Rc::clone(self), Rc::clone(&session));
+        self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        let counted = OpenConnection(Arc::clone(&self.shared));
+        let (worker, served, sessions) =
+            (Rc::clone(self), Rc::clone(&session), Rc::clone(sessions));
         drop(tokio::task::spawn_local(async move {
-            let _until_its_end = (place, counted, open);
-            let (judged, state) = (Rc::clone(&opening.chain), worker.followed.subscribe());
-            let ends = ConnectionEnds {
-                shutdown,
-                is_served: || worker.state().listener(&name).is_some(),
-                refused: worker.refused_later(judged, &connection, &info, state),
-            };
-            let (idle, mut swapped) = (opening.rules.idle_timeout, worker.followed.subscribe());
-            match udp::serve(&served, *opening, &shared, ends).await {
-                UdpEnd::Over => {}
-                // Until then its datagrams are dropped: each would be refused, and recorded.
-                UdpEnd::Refused => tokio::time::sleep(REFUSED_FOR).await,
-                // Chosen again, it would come to another backend, whose share is smaller.
-                UdpEnd::Nowhere => tokio::select! {
-                    () = udp::silent(&served, idle) => {}
-                    _ = swapped.changed() => {}
-                },
-            }
+            let _until_its_end = (place, counted);
+            worker.serve_session(&served, &sessions, beginning).await;
         }));
         Some(session)
     }
 
-    /// Decides whether a session may begin, and counts and records why not. The bounds come first: hooks are asked about no session
-    /// that there is no place for.
-    fn admit_session(
+    /// Serves a session to its end, if the hooks allow it.
+    async fn serve_session(
         &self,
-        (key, sessions, counts): (&SocketKey, &UdpSessions, &Arc<UdpCounts>),
+        session: &UdpSession,
+        sessions: &UdpSessions,
+        beginning: UdpBeginning,
+    ) {
+        let UdpBeginning { name, client, connection, info, shutdown, open, waiting } = beginning;
+        let (_open, shared) = (open, &self.shared);
+        self.admission_turns(&name).await;
+        let admission = self.admission(&name, &connection, &info);
+        drop(waiting);
+        let opening = match admission {
+            Admission::Tcp(opening) if opening.decision.is_ok() => opening,
+            refused => {
+                session.refuse();
+                sessions.refuse(client, shared.clock.now());
+                if let Admission::Tcp(opening) = refused {
+                    self.record_refusal(sessions, || Some(*opening));
+                }
+                return;
+            }
+        };
+        shared.connections_total.fetch_add(1, Ordering::Relaxed);
+        let (judged, state) = (Rc::clone(&opening.chain), self.followed.subscribe());
+        let ends = ConnectionEnds {
+            shutdown,
+            is_served: || self.state().listener(&name).is_some(),
+            refused: self.refused_later(judged, &connection, &info, state),
+        };
+        let (idle, mut swapped) = (opening.rules.idle_timeout, self.followed.subscribe());
+        match udp::serve(session, *opening, shared, ends).await {
+            UdpEnd::Over => {}
+            // Until then its datagrams are dropped: each would be refused, and recorded.
+            UdpEnd::Refused => tokio::time::sleep(REFUSED_FOR).await,
+            // Chosen again, it would come to another backend, whose share is smaller.
+            UdpEnd::Nowhere => tokio::select! {
+                () = udp::silent(session, idle) => {}
+                _ = swapped.changed() => {}
+            },
+        }
+    }
+
+    /// A place for a session; counts and records why there is none. The bounds come first: hooks are asked about no session that
+    /// there is no place for.
+    fn place_session(
+        &self,
+        (key, sessions, counts): (&SocketKey, &Rc<UdpSessions>, &Arc<UdpCounts>),
         name: String,
         client: SocketAddr,
-    ) -> Option<UdpOpening> {
+    ) -> Option<UdpBeginning> {
+        if self.shared.own_udp.has(client) {
+            counts.note_dropped(DropReason::Loop);
+            return None;
+        }
         let now = self.shared.clock.now();
         if sessions.is_refused(client, now) {
             counts.note_dropped(DropReason::Refused);
@@ -167,41 +209,37 @@ impl Worker {
         let (local, identity) = (key.address().clone(), None);
         let info = ConnectionInfo { sender: Some(client), local, identity };
         let connection = Connection::new(self.id(), &name, &info);
-        let open = self.place_of_session(&name, counts, &connection);
-        let open = match open {
+        let waits = self.state().listener(&name).is_some_and(|(_, chain)| chain.connects_slowly());
+        let waiting = waits.then(|| sessions.wait(client));
+        if let Some(None) = waiting {
+            counts.note_dropped(DropReason::Waiting);
+            return None;
+        }
+        let waiting = waiting.flatten();
+        let open = match self.place_of_session(&name, counts, &connection) {
             Ok(open) => open,
             Err(full) => {
                 counts.note_dropped(DropReason::Full);
                 sessions.refuse(client, now);
-                self.record_refusal(sessions, || {
-                    let Admission::Tcp(opening) = self.admission(&name, &connection, &info) else {
-                        return None;
-                    };
-                    let most = opening.rules.max_connections;
-                    let decision = Err(TcpRefusal::full_of_sessions(full, most));
-                    Some(TcpConnection { decision, ..*opening })
-                });
+                self.record_refusal(sessions, || self.full(&name, full, (&connection, &info)));
                 return None;
             }
         };
-        let refuse = || {
-            counts.note_dropped(DropReason::Refused);
-            sessions.refuse(client, now);
-        };
-        match self.admission(&name, &connection, &info) {
-            Admission::Tcp(opening) if opening.decision.is_ok() => {
-                Some(UdpOpening { name, connection, info, shutdown, opening, open })
-            }
-            Admission::Tcp(opening) => {
-                refuse();
-                self.record_refusal(sessions, || Some(*opening));
-                None
-            }
-            Admission::Serve(_) | Admission::Close | Admission::Tunnel(_) => {
-                refuse();
-                None
-            }
-        }
+        Some(UdpBeginning { name, client, connection, info, shutdown, open, waiting })
+    }
+
+    /// A session that there is no place for. No hook is asked about it.
+    fn full(
+        &self,
+        name: &str,
+        full: TcpFull,
+        by: (&Connection, &ConnectionInfo),
+    ) -> Option<TcpConnection> {
+        let state = self.state();
+        let (listener, chain) = state.listener(name)?;
+        let rules = listener.tcp.as_ref()?;
+        let refusal = TcpRefusal::full_of_sessions(full, rules.max_connections);
+        Some(refuse_unasked((chain, rules), self.id(), by, refusal))
     }
 
     /// A place for a session among those of its listener, and of the proxy.

@@ -1,17 +1,17 @@
-//! The sessions of a UDP port in its worker, by client, and the clients that were refused a while ago.
+//! The sessions of a UDP port in its worker, by client, and how many of them wait for hooks that take long.
 
+use super::udp_refused::RefusedClients;
 use crate::udp_session::UdpSession;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// A client that was refused is asked about again this long after. Anybody can write any address into a datagram, so hooks
-/// are not asked about each.
-pub(super) const REFUSED_FOR: Duration = Duration::from_secs(1);
-/// Clients that are known to be refused; more make the first ones forgotten.
-const REFUSED_MAX: usize = 1_024;
+/// Sessions of a port in its worker that wait for hooks that take long: connections and requests wait for turns behind them.
+const WAITING_MAX: u32 = 32;
+/// Those of one address.
+const WAITING_OF_ADDRESS_MAX: u32 = 8;
 /// Refusals of a port in its worker that are recorded in a second. All are counted.
 const RECORDS_PER_SECOND: u32 = 100;
 
@@ -19,16 +19,10 @@ const RECORDS_PER_SECOND: u32 = 100;
 #[derive(Default)]
 pub(super) struct UdpSessions {
     open: RefCell<HashMap<SocketAddr, Rc<UdpSession>>>,
+    waiting: RefCell<HashMap<IpAddr, u32>>,
     refused: RefCell<RefusedClients>,
     /// The second in which refusals are recorded now, and how many were.
     recorded: Cell<Option<(Instant, u32)>>,
-}
-
-#[derive(Default)]
-struct RefusedClients {
-    until: HashMap<SocketAddr, Instant>,
-    /// First come first.
-    order: VecDeque<SocketAddr>,
 }
 
 impl UdpSessions {
@@ -47,25 +41,27 @@ impl UdpSessions {
         SessionPlace { sessions: Rc::clone(self), client, session: Rc::clone(session) }
     }
 
-    /// Whether a client was refused a while ago.
+    /// Whether a client was refused a while ago, or many ports of its address were.
     pub(super) fn is_refused(&self, client: SocketAddr, now: Instant) -> bool {
-        self.refused.borrow().until.get(&client).is_some_and(|until| now < *until)
+        self.refused.borrow().is_refused(client, now)
     }
 
     /// A client is refused now.
     pub(super) fn refuse(&self, client: SocketAddr, now: Instant) {
-        let mut refused = self.refused.borrow_mut();
-        let RefusedClients { until, order } = &mut *refused;
-        let end = now.checked_add(REFUSED_FOR).unwrap_or(now);
-        if until.insert(client, end).is_some() {
-            return;
+        self.refused.borrow_mut().refuse(client, now);
+    }
+
+    /// A place to wait for hooks that take long, until it is dropped; `None`: there is none.
+    pub(super) fn wait(self: &Rc<Self>, client: SocketAddr) -> Option<WaitingPlace> {
+        let address = client.ip();
+        let mut waiting = self.waiting.borrow_mut();
+        let (own, all) =
+            (waiting.get(&address).copied().unwrap_or_default(), waiting.values().sum::<u32>());
+        if own >= WAITING_OF_ADDRESS_MAX || all >= WAITING_MAX {
+            return None;
         }
-        order.push_back(client);
-        if order.len() > REFUSED_MAX
-            && let Some(first) = order.pop_front()
-        {
-            until.remove(&first);
-        }
+        waiting.insert(address, own.saturating_add(1));
+        Some(WaitingPlace { sessions: Rc::clone(self), address })
     }
 
     /// Whether one more refusal is recorded.
@@ -96,31 +92,44 @@ impl Drop for SessionPlace {
     }
 }
 
+/// The place of a session that waits for hooks that take long.
+pub(super) struct WaitingPlace {
+    sessions: Rc<UdpSessions>,
+    address: IpAddr,
+}
+
+impl Drop for WaitingPlace {
+    fn drop(&mut self) {
+        let mut waiting = self.sessions.waiting.borrow_mut();
+        match waiting.get_mut(&self.address) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => {
+                waiting.remove(&self.address);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use tamis_ambient::Clock;
 
-    fn client(number: u16) -> SocketAddr {
-        (std::net::Ipv4Addr::LOCALHOST, number).into()
-    }
-
     #[test]
-    fn a_refused_client_is_asked_about_again_after_a_while_and_few_are_known() {
-        let (sessions, now) = (UdpSessions::default(), Clock::system().now());
-        sessions.refuse(client(1), now);
-        assert!(sessions.is_refused(client(1), now) && !sessions.is_refused(client(2), now));
-        let later = now + REFUSED_FOR;
-        assert!(!sessions.is_refused(client(1), later));
-        for number in 2..=1_025 {
-            sessions.refuse(client(number), now);
+    fn an_address_has_a_few_of_the_places_to_wait_and_leaves_the_rest_to_others() {
+        let sessions = Rc::<UdpSessions>::default();
+        let client = |last: u8, port: u16| SocketAddr::from(([127, 0, 0, last], port));
+        let mut held = Vec::new();
+        for (last, wanted) in [(1, 8), (2, 8), (3, 8), (4, 8), (5, 0)] {
+            let places: Vec<_> =
+                (0..20).filter_map(|port| sessions.wait(client(last, port))).collect();
+            assert_eq!(places.len(), wanted, "{last}");
+            held.push(places);
         }
-        assert!(!sessions.is_refused(client(1), now), "the first one is forgotten");
-        assert!(sessions.is_refused(client(2), now) && sessions.is_refused(client(1_025), now));
-        sessions.refuse(client(2), later);
-        assert!(sessions.is_refused(client(2), later), "it is refused again");
-        let refused = sessions.refused.borrow();
-        assert_eq!((refused.until.len(), refused.order.len()), (REFUSED_MAX, REFUSED_MAX));
+        held.remove(0);
+        assert!(sessions.wait(client(5, 1)).is_some(), "a place is free again");
+        drop(held);
+        assert!(sessions.waiting.borrow().is_empty(), "nobody is remembered");
     }
 
     #[test]

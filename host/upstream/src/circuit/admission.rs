@@ -22,6 +22,13 @@ pub(crate) struct Ticket {
     pub(super) probe: bool,
 }
 
+impl Ticket {
+    /// Whether it is of an attempt that finds out whether the endpoint is well again.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.probe
+    }
+}
+
 /// How long refused callers wait while others probe or decide.
 const SHORT: Duration = Duration::from_millis(50);
 

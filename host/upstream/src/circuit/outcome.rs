@@ -15,6 +15,12 @@ impl EndpointState {
         lock(&self.circuit).record(ticket, sample, now)
     }
 
+    /// Records that an attempt did not fail, though nothing says how long it took. True when the breaker filter should decide.
+    pub(crate) fn record_silence(&self, ticket: Ticket) -> bool {
+        let sample = Sample { failed: false, timed_out: false, slow: false };
+        lock(&self.circuit).record(ticket, sample, self.clock.now())
+    }
+
     /// An attempt was given up by its own side.
     pub(crate) fn cancel(&self, ticket: Ticket) {
         lock(&self.circuit).cancel(ticket);

@@ -213,7 +213,7 @@ fn for_upgrade(path: &str) -> Request<Body> {
 async fn open(upstream: &Rc<Upstream>, upgrade: bool) -> Result<Box<dyn Any>, SendFailure> {
     let mut attempt = attempt(upstream).await;
     if !upgrade {
-        let stream = attempt.connect().await?;
+        let stream = attempt.connect(None).await?;
         return Ok(Box::new((attempt, stream)));
     }
     attempt.send(for_upgrade("/upgrade"), true, || None).await?;

@@ -104,7 +104,7 @@ async fn a_raw_connection_keeps_its_place_until_it_is_dropped() {
         let mut narrow = config(Protocol::Http1, [at(port)]);
         narrow.settings.max_connections = 1;
         let (_worker, upstream) = worker(narrow);
-        let (mut stream, answer) = attempt(&upstream).await.connect().await.unwrap();
+        let (mut stream, answer) = attempt(&upstream).await.connect(None).await.unwrap();
         let (mut other, _) = listener.accept().await.unwrap();
         let opened = ReceivedAnswer::Answered(TcpAnswer::Opened);
         assert_eq!(answer.received(), Some(opened), "nobody answers but proxies of tcp ports");
@@ -112,10 +112,10 @@ async fn a_raw_connection_keeps_its_place_until_it_is_dropped() {
         let mut octets = [0; 7];
         other.read_exact(&mut octets).await.unwrap();
         assert_eq!(&octets, b"no http");
-        let refused = attempt(&upstream).await.connect().await.err().unwrap();
+        let refused = attempt(&upstream).await.connect(None).await.err().unwrap();
         assert!(refused.untouched && refused.detail.contains("1 connections"), "{refused}");
         drop(stream);
-        attempt(&upstream).await.connect().await.unwrap();
+        attempt(&upstream).await.connect(None).await.unwrap();
     })
     .await;
 }

@@ -3,7 +3,8 @@ use serde_json::json;
 
 use super::*;
 use crate::fixture::{
-    JWT, ROUTE, World, applied, document, entry, guard_of, pinned, removed, service, unpinned,
+    JWT, ROUTE, World, applied, document, entry, gateway, guard_of, pinned, removed, service,
+    unpinned,
 };
 use crate::record::{ApplyRecord, PinRecord, RecordBody};
 
@@ -144,6 +145,227 @@ fn a_chain_that_would_be_empty_is_named() {
     assert_eq!(emptied[1], outbound("sidecar:shop/a/0"));
     assert_eq!(emptied.len(), 7);
     assert_eq!(diff.touched.len(), 4);
+}
+
+/// A gateway with another setting of its listener.
+fn listener(setting: &str, value: serde_json::Value) -> ApplyRecord {
+    let mut gateway: serde_json::Value = serde_json::from_str(&gateway("shop/edge").text).unwrap();
+    gateway["spec"]["listeners"][0][setting] = value;
+    applied([document("Gateway", "shop/edge", &gateway["spec"])])
+}
+
+#[test]
+fn each_setting_of_a_listener_that_changes_is_named_and_counts() {
+    let rows = [
+        ("clientAddress", json!({ "trusted": ["0.0.0.0/0"] }), "clientAddress"),
+        ("proxyProtocol", json!({ "trusted": ["10.0.0.7"] }), "proxyProtocol"),
+        ("reasons", json!("Hide"), "reasons"),
+        ("upgrades", json!([]), "upgrades"),
+        ("grpcWeb", json!(true), "grpcWeb"),
+        ("interimResponses", json!("All"), "interimResponses"),
+        ("hostname", json!("a.example"), "hostname"),
+        ("paths", json!({ "emptySegments": "Keep" }), "paths.emptySegments"),
+        ("paths", json!({ "escapedSlashes": "Keep" }), "paths.escapedSlashes"),
+        ("paths", json!({ "parameters": "Keep" }), "paths.parameters"),
+        ("paths", json!({ "escapes": "Unreserved" }), "paths.escapes"),
+        ("port", json!(8081), "address"),
+    ];
+    for (setting, value, named) in rows {
+        let mut world = World::mesh();
+        let diff = diff(&mut world, listener(setting, value));
+        let expected = BTreeMap::from([(
+            "shop/edge".to_owned(),
+            BTreeSet::from([format!("listener http: {named}")]),
+        )]);
+        assert_eq!(diff.others, expected, "{setting}");
+        assert_eq!(diff.touched, BTreeSet::from(["shop/edge".to_owned()]), "{setting}");
+        assert!(!diff.is_empty());
+    }
+}
+
+#[test]
+fn http3_and_what_a_listener_for_connections_has_are_settings_too() {
+    let https = |more: serde_json::Value| {
+        let mut listener = json!({
+            "name": "http", "port": 8080, "protocol": "HTTPS",
+            "tls": { "certificate": "a.crt", "key": "a.key" },
+        });
+        listener.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        listener
+    };
+    let tcp = |more: serde_json::Value| {
+        let mut listener = json!({ "name": "http", "port": 8080, "protocol": "TCP" });
+        listener.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        listener
+    };
+    let edge = |listener: &serde_json::Value| {
+        let spec = json!({ "listeners": [listener], "identity": "spiffe://shop.example/ns/edge",
+            "tls": { "certificate": "g.crt", "key": "g.key", "ca": "ca.crt" } });
+        applied([document("Gateway", "shop/edge", &spec)])
+    };
+    let rows = [
+        (https(json!({})), https(json!({ "http3": {} })), &["http3"][..]),
+        (
+            https(json!({})),
+            https(
+                json!({ "tls": { "certificate": "a.crt", "key": "a.key", "clientCa": "c.crt" } }),
+            ),
+            &["tls"],
+        ),
+        (tcp(json!({})), tcp(json!({ "idleTimeout": "5m" })), &["idleTimeout"]),
+        (tcp(json!({})), tcp(json!({ "maxConnections": 7 })), &["maxConnections"]),
+        (https(json!({})), tcp(json!({})), &["protocol", "tls"]),
+    ];
+    for (before, after, named) in rows {
+        let mut world = World::mesh();
+        world.append("ada", edge(&before));
+        let diff = diff(&mut world, edge(&after));
+        let named = named.iter().map(|one| format!("listener http: {one}")).collect();
+        assert_eq!(diff.others, BTreeMap::from([("shop/edge".to_owned(), named)]), "{after}");
+        assert!(diff.touched.contains("shop/edge"), "{after}");
+    }
+}
+
+#[test]
+fn what_becomes_of_connections_is_named_and_counts_and_addresses_of_others_do_not() {
+    let edge = json!({
+        "listeners": [{ "name": "db", "port": 8090, "protocol": "TCP" }],
+        "identity": "spiffe://shop.example/ns/edge",
+        "tls": { "certificate": "g.crt", "key": "g.key", "ca": "ca.crt" },
+    });
+    let route = |backend: &str| {
+        let backends = json!([{ "name": backend, "port": 700 }]);
+        let spec = json!({ "parentRefs": [{ "kind": "Gateway", "name": "edge" }], "rules": [{ "backendRefs": backends }] });
+        document("TCPRoute", "shop/db", &spec)
+    };
+    // Endpoints whose applications other machines reach, with a port that is carried unread.
+    let stock = |most: u32, egress: &str, address: &str| {
+        let spec = json!({
+            "ports": [{ "port": 700, "protocol": "tcp", "maxConnections": most }],
+            "identity": "spiffe://shop.example/ns/stock",
+            "tls": { "certificate": "c.crt", "key": "c.key", "ca": "ca.crt" },
+            "endpoints": [{
+                "address": address, "sidecar": "10.0.0.1:15006",
+                "capture": { "outbound": ["127.0.0.1:15001"], "egress": egress },
+            }],
+        });
+        document("Service", "shop/stock", &spec)
+    };
+    let before = || {
+        [
+            document("Gateway", "shop/edge", &edge),
+            route("a"),
+            stock(7, "registry-only", "10.0.0.1:80"),
+        ]
+    };
+    let rows = [
+        (route("b"), "shop/edge", "listener db: routes", true),
+        (
+            stock(8, "registry-only", "10.0.0.1:80"),
+            "shop/stock",
+            "listener inbound:700: maxConnections",
+            true,
+        ),
+        (stock(7, "allow", "10.0.0.1:80"), "shop/stock", "listener captured:egress: egress", true),
+    ];
+    for (after, service, named, counts) in rows {
+        let mut world = World::mesh();
+        world.append("ada", applied(before()));
+        world.is_well();
+        let diff = diff(&mut world, applied([after]));
+        let others = diff.others.get(service).cloned().unwrap_or_default();
+        assert!(others.contains(named), "{named}: {:?}", diff.others);
+        assert_eq!(diff.touched.contains(service), counts, "{named}: {:?}", diff.touched);
+    }
+}
+
+/// A service whose endpoints have these ports; with a sidecar, 6,000 higher.
+fn at(ports: &[u16], bare: &[u16]) -> ApplyRecord {
+    let mut spec: serde_json::Value = serde_json::from_str(&service("shop/a", 1).text).unwrap();
+    let sidecar = |port: &u16| {
+        json!({
+            "address": format!("127.0.0.1:{port}"), "sidecar": format!("127.0.0.1:{}", port + 6_000),
+            "outbound": format!("127.0.0.1:{}", port + 7_000),
+        })
+    };
+    let bare = bare.iter().map(|port| json!({ "address": format!("127.0.0.1:{port}") }));
+    let endpoints: Vec<_> = ports.iter().map(sidecar).chain(bare).collect();
+    spec["spec"]["endpoints"] = json!(endpoints);
+    applied([document("Service", "shop/a", &spec["spec"])])
+}
+
+#[test]
+fn a_service_that_is_reached_in_another_way_or_elsewhere_counts_and_a_single_endpoint_does_not() {
+    let policy = document(
+        "UpstreamPolicy",
+        "shop/a",
+        &json!({ "targetRefs": [{ "kind": "Service", "name": "a" }], "connectTimeout": "7s" }),
+    );
+    let moved = |ports: [u16; 2]| {
+        let mut spec: serde_json::Value = serde_json::from_str(&service("shop/a", 2).text).unwrap();
+        for (at, port) in ports.iter().enumerate() {
+            spec["spec"]["endpoints"][at]["address"] = json!(format!("127.0.0.1:{port}"));
+        }
+        applied([document("Service", "shop/a", &spec["spec"])])
+    };
+    let rows = [
+        ("another policy", applied([policy]), true),
+        ("all applications elsewhere", moved([1, 2]), true),
+        ("one application elsewhere", moved([9_000, 2]), false),
+    ];
+    for (what, change, counts) in rows {
+        let mut world = World::mesh();
+        let diff = diff(&mut world, change);
+        assert_eq!(diff.touched.contains("shop/a"), counts, "{what}: {:?}", diff.touched);
+        assert!(!diff.touched.contains("shop/b"), "{what}: {:?}", diff.touched);
+        assert!(!diff.others.is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn protection_that_goes_is_named_for_each_service_and_pins_take_none() {
+    let mut world = World::mesh();
+    let gone = diff(&mut world, removed("FilterAttachment/shop/a-jwt"));
+    let words = "\"shop/a-jwt\" (acme/jwt) no longer guards listener \"inbound\"";
+    let expected = BTreeMap::from([("shop/a".to_owned(), BTreeSet::from([words.to_owned()]))]);
+    assert_eq!(gone.unguarded, expected);
+    assert!(gone.slots.iter().all(|one| one.guards), "{:?}", gone.slots);
+    for (what, change) in [
+        ("another configuration", applied([guard_of("shop/a", "https://other.example")])),
+        ("an endpoint less", applied([service("shop/a", 1)])),
+        ("an endpoint more", applied([service("shop/a", 3)])),
+        ("no service", removed("Service/shop/a")),
+    ] {
+        assert_eq!(diff(&mut world, change).unguarded, BTreeMap::new(), "{what}");
+    }
+    assert!(diff(&mut world, unpinned("*", JWT)).unguarded.is_empty());
+    let edited = diff(&mut world, applied([guard_of("shop/a", "https://other.example")]));
+    assert!(edited.slots[0].guards, "{:?}", edited.slots);
+    assert!(diff(&mut world, unpinned("*", ROUTE)).slots.iter().all(|one| !one.guards));
+}
+
+#[test]
+fn the_guards_of_a_service_are_gone_round_at_an_endpoint_without_a_sidecar() {
+    let told = |before: ApplyRecord, after: ApplyRecord| {
+        let mut world = World::mesh();
+        world.append("ada", before);
+        world.is_well();
+        let diff = diff(&mut world, after);
+        diff.unguarded.into_values().flatten().collect::<Vec<_>>()
+    };
+    let gone = |endpoints: &str| {
+        vec![format!(
+            "\"shop/a-jwt\" (acme/jwt) no longer guards {endpoints} of Service shop/a, which has no sidecar"
+        )]
+    };
+    assert_eq!(told(at(&[1, 2], &[]), at(&[1], &[2])), gone("endpoint 127.0.0.1:2"));
+    assert_eq!(told(at(&[1], &[]), at(&[1], &[2])), gone("endpoint 127.0.0.1:2"), "a new one");
+    let many = gone("endpoint 127.0.0.1:1, 127.0.0.1:2, 127.0.0.1:3 and 1 more");
+    assert_eq!(told(at(&[1, 2, 3, 4], &[]), at(&[], &[1, 2, 3, 4])), many);
+    let none: Vec<String> = Vec::new();
+    assert_eq!(told(at(&[1, 2], &[]), at(&[1], &[])), none, "it is gone");
+    assert_eq!(told(at(&[1], &[2]), at(&[1], &[2, 3])), none, "there was one such already");
+    assert_eq!(told(at(&[1], &[2]), at(&[1, 2], &[])), none, "a sidecar more");
 }
 
 #[test]

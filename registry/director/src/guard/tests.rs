@@ -3,7 +3,7 @@ use crate::effect::effect;
 use crate::fixture::{
     JWT, World, applied, checked, digest, guard_of, pinned, removed, rollout, service, unpinned,
 };
-use crate::record::{ApprovalRecord, RevocationRecord, RevocationTarget};
+use crate::record::{ApplyRecord, ApprovalRecord, RevocationRecord, RevocationTarget};
 use crate::rollout::Event;
 
 /// Everybody whose approval counts in these tests.
@@ -63,6 +63,29 @@ fn g17_an_emptied_chain_needs_consent() {
     let found = codes(&world, &change, &Guards::default(), Consent::NotGiven);
     assert_eq!(found, [code::EMPTY_CHAIN, code::BLAST_RADIUS]);
     assert!(codes(&world, &change, &Guards::default(), Consent::Given).is_empty());
+}
+
+#[test]
+fn protection_that_goes_needs_consent_and_is_named() {
+    let world = World::mesh();
+    let change = Change::Apply(removed("FilterAttachment/shop/a-jwt"));
+    let found = codes(&world, &change, &Guards::default(), Consent::NotGiven);
+    assert_eq!(found, [code::PROTECTION]);
+    assert!(codes(&world, &change, &Guards::default(), Consent::Given).is_empty());
+    let keys = ["a", "b", "c"].map(|name| format!("FilterAttachment/shop/{name}-jwt"));
+    let all = ApplyRecord { removed: keys.to_vec(), ..ApplyRecord::default() };
+    let told = protection(&effect(&world.state, &Change::Apply(all)).unwrap()).unwrap();
+    let words = |name| {
+        format!(
+            "\"shop/{name}-jwt\" (acme/jwt) no longer guards listener \"inbound\" in shop/{name}"
+        )
+    };
+    assert_eq!(told.rule, ["a", "b", "c"].map(words).join("; "));
+    // However many there are, three are named.
+    let unguarded = (0..5).map(|at| (format!("shop/{at}"), [format!("guard {at} is gone")].into()));
+    let many = ChangeEffect { unguarded: unguarded.collect(), ..ChangeEffect::default() };
+    let rule = protection(&many).unwrap().rule;
+    assert!(rule.ends_with("guard 2 is gone in shop/2; and 2 more"), "{rule}");
 }
 
 #[test]

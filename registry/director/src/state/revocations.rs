@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::desired::StandingRevocation;
+use crate::desired::{DesiredState, StandingRevocation};
 use crate::state::State;
 
 impl State {
@@ -13,10 +13,21 @@ impl State {
         policies: &mut [Value],
         counts: impl Fn(&StandingRevocation) -> bool,
     ) {
-        let digests = self.revoked_digests().iter().filter(|(_, revocation)| counts(revocation));
+        self.desired.add_revocations(policies, counts);
+    }
+}
+
+impl DesiredState {
+    /// As [`State::add_revocations`].
+    pub(crate) fn add_revocations(
+        &self,
+        policies: &mut [Value],
+        counts: impl Fn(&StandingRevocation) -> bool,
+    ) {
+        let digests = self.revoked_digests.iter().filter(|(_, revocation)| counts(revocation));
         let digests: Vec<String> = digests.map(|(digest, _)| digest.to_string()).collect();
         let keys: Vec<Value> = self
-            .revoked_keys()
+            .revoked_keys
             .iter()
             .filter(|(_, revocation)| counts(revocation))
             .map(|(key, revocation)| match revocation.from_index {

@@ -21,6 +21,10 @@ use crate::{BlobDigest, BlobError, UploadId};
 
 /// Bytes per read from a file.
 const CHUNK: usize = 128 * 1024;
+/// Bytes of a disk that uploads leave free, so that whoever may push cannot keep others from writing to the journal …
+const KEPT_FREE: u64 = 64 * 1024 * 1024;
+/// … and at most this part of a small disk.
+const KEPT_PART: u64 = 16;
 
 #[derive(Debug, Clone)]
 pub(super) struct Files {
@@ -68,6 +72,7 @@ impl Files {
             if offset != expected {
                 return Err(BlobError::OutOfOrder { expected }.into());
             }
+            has_room(&path, length(&chunk))?;
             if let Err(error) = file.write_all(&chunk) {
                 // A disk that was full later accepts the whole chunk, or nothing.
                 file.set_len(offset)?;
@@ -251,9 +256,30 @@ async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(Failure::Answer(error))) => Err(error),
+        Ok(Err(Failure::System(source))) if is_full(&source) => Err(BlobError::Full),
         Ok(Err(Failure::System(source))) => Err(BlobError::storage(act)(source)),
         Err(stopped) => Err(BlobError::storage(act)(stopped)),
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}
+
+/// Whether the disk of a file has room for so many bytes, and for what is kept free.
+fn has_room(file: &Path, bytes: u64) -> Result<(), Failure> {
+    let disk = rustix::fs::statvfs(file).map_err(io::Error::from)?;
+    if leaves_enough(disk.f_blocks, disk.f_bavail, disk.f_frsize, bytes) {
+        Ok(())
+    } else {
+        Err(BlobError::Full.into())
+    }
+}
+
+/// Whether `bytes` more leave free what is kept, of a disk of so many blocks of which some are free.
+fn leaves_enough(blocks: u64, free: u64, block: u64, bytes: u64) -> bool {
+    let kept = KEPT_FREE.min(blocks.saturating_mul(block) / KEPT_PART);
+    free.saturating_mul(block) >= kept.saturating_add(bytes)
 }
 
 fn unknown(error: io::Error, upload: &UploadId) -> Failure {
@@ -356,4 +382,35 @@ fn looked_at(path: &Path) -> io::Result<Option<(u64, u64)>> {
     };
     let since = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(Some((metadata.len(), u64::try_from(since.as_millis()).unwrap_or(u64::MAX))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uploads_leave_the_journal_its_part_of_a_disk() {
+        let mib = 1 << 20;
+        // Blocks of 4 KiB; MiB of the disk, MiB free, bytes wanted.
+        for (disk, free, wanted, fits) in [
+            (10_000, 1_000, mib, true),
+            (10_000, 65, mib, true),
+            (10_000, 65, mib + 1, false),
+            (10_000, 64, 1, false),
+            (10_000, 0, 0, false),
+            // A small disk keeps a sixteenth of it.
+            (160, 11, mib, true),
+            (160, 10, 1, false),
+            (160, 10, 0, true),
+            (u64::MAX >> 20, 1_000, u64::MAX, false),
+        ] {
+            let blocks = |mib: u64| mib << 8;
+            let found = leaves_enough(blocks(disk), blocks(free), 4096, wanted);
+            assert_eq!(found, fits, "{disk} {free} {wanted}");
+        }
+        for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+            assert!(is_full(&kind.into()));
+        }
+        assert!(!is_full(&ErrorKind::NotFound.into()));
+    }
 }

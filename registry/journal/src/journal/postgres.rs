@@ -61,7 +61,9 @@ impl Failure {
             if lost(&error) {
                 Self::Lost(error)
             } else {
-                Self::Final(JournalError::other(act, error))
+                let is_full = error.code() == Some(&SqlState::DISK_FULL);
+                let full = JournalError::Full { act };
+                Self::Final(if is_full { full } else { JournalError::other(act, error) })
             }
         }
     }

@@ -107,7 +107,7 @@ fn open(folder: &Path) -> Result<Connection, JournalError> {
         close_file(&folder.join(name)).map_err(failed)?;
     }
     let mut connection = Connection::open(path).map_err(JournalError::storage(act))?;
-    let storage = |source: rusqlite::Error| JournalError::other(act, source);
+    let storage = |source: rusqlite::Error| JournalError::storage(act)(source);
     connection.busy_timeout(BUSY).map_err(storage)?;
     // WAL alone may lose acknowledged appends in a power failure; FULL does not.
     connection.pragma_update(None, "journal_mode", "WAL").map_err(storage)?;
@@ -120,7 +120,7 @@ fn open(folder: &Path) -> Result<Connection, JournalError> {
 }
 
 fn append(connection: &mut Connection, request: &Append) -> Result<Head, JournalError> {
-    let storage = |source: rusqlite::Error| JournalError::other("append", source);
+    let storage = |source: rusqlite::Error| JournalError::storage("append")(source);
     // Immediate: the head stays as it was read until the commit.
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(storage)?;

@@ -240,6 +240,13 @@ async fn write(
                 .status(StatusCode::RANGE_NOT_SATISFIABLE)
                 .header(header::RANGE, &held(expected)))
         }
+        Err(full @ BlobError::Full) => {
+            // What was received would take the room of others until it is stale.
+            if let Err(error) = call.store.blobs.cancel(upload).await {
+                tracing::debug!(%error, "an upload that has no room stays until it is stale");
+            }
+            Err(full.into())
+        }
         other => Ok(other?),
     }
 }

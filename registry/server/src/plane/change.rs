@@ -2,7 +2,7 @@
 //!
 //! Each kind of change has one file that orders its steps: `apply`, `pin`, `reassign`. The other files answer one question
 //! each: what a filter may do that the previous one could not (`capabilities`), whether filters run as planned
-//! (`configurations`), what it changes (`planned`), what is wrong with documents (`problems`), whether a change may be made (`guards`), how
+//! (`configurations`), what it changes (`planned`), what is wrong with documents (`problems`), what changed trust policies stop (`stopped`), whether a change may be made (`guards`), how
 //! often it is tried while others write (`attempts`), who has to
 //! approve it (`propose`, `approve`), and whether a namespace has room for it (`room`).
 
@@ -20,6 +20,7 @@ mod problems;
 mod propose;
 mod reassign;
 mod room;
+mod stopped;
 
 use tamis_api::ApiProblem;
 use tamis_director::{Change, RecordBody};

@@ -1,7 +1,7 @@
 //! A control plane: its parts and its state.
 
 mod activations;
-mod artifact_cache;
+pub(crate) mod artifact_cache;
 pub(crate) mod artifacts;
 pub(crate) mod commit;
 pub(crate) mod compute_turns;
@@ -20,6 +20,7 @@ pub(crate) use resolve::repository;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLockReadGuard};
 
+use tamis_api::GrowthView;
 use tamis_director::{AssignmentTerms, Guards, Plans, PreparedRecord, State};
 use tamis_journal::log::{Log, LogError};
 use tamis_journal::{Blobs, Entry, Fold, FoldedJournal, FoldedWriter, Journal, JournalError};
@@ -60,6 +61,17 @@ impl Default for ControlSettings {
             terms: AssignmentTerms::default(),
             security: vec!["security".to_owned()],
         }
+    }
+}
+
+impl ControlSettings {
+    /// The guards for a change that adds these capabilities.
+    pub(crate) fn guards_for(&self, added: &[GrowthView]) -> Guards {
+        let mut guards = self.guards;
+        if !added.is_empty() {
+            guards.approvals = guards.approvals.max(self.growth_approvals);
+        }
+        guards
     }
 }
 

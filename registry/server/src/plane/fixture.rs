@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+use tamis_api::{ApplyRequest, SourceText};
+use tamis_director::RecordBody;
 use tamis_journal::{Blobs, Journal};
 use tamis_oci::{Limits, NewToken, Store, TokenSecret, Verb};
-use tamis_trust::{Manifest, Refused};
+use tamis_trust::{BuildInput, Digest, Manifest, PrivateKey, Refused, build, sign};
 use tempfile::TempDir;
 
 use crate::plane::component_examiner::ComponentExaminer;
+use crate::plane::control::artifact_cache::Artifact;
 use crate::plane::control::{Control, ControlSettings};
 use crate::plane::keys::{Keys, MissingKeys};
 use crate::plane::rights::AuthorizedCaller;
@@ -63,5 +67,83 @@ impl World {
     /// The caller with that token.
     pub(crate) fn holder(&self, name: &str) -> AuthorizedCaller {
         AuthorizedCaller::new(self.control.0.store.named(name).unwrap())
+    }
+}
+
+/// The router.
+pub(crate) const FILTER: &str = "acme/route";
+
+/// A registry with a gateway of `acme` and one of `rival`; both run a router of `acme` that one trusted key signed.
+pub(crate) struct SignedRouter {
+    pub(crate) world: World,
+    pub(crate) key: PrivateKey,
+    /// The digest of its manifest.
+    pub(crate) digest: Digest,
+}
+
+fn document(api: &str, kind: &str, key: &str, spec: Value) -> SourceText {
+    let (namespace, name) = key.split_once('/').unwrap();
+    let metadata = json!({ "name": name, "namespace": namespace });
+    let text = json!({ "apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec });
+    SourceText { source: format!("{kind}-{name}.yaml"), text: text.to_string() }
+}
+
+fn ours(kind: &str, key: &str, spec: Value) -> SourceText {
+    document("tamis.dev/v1alpha1", kind, key, spec)
+}
+
+/// A gateway with its router.
+fn edge(namespace: &str) -> [SourceText; 2] {
+    let listeners = json!([{ "name": "http", "port": 8080, "protocol": "HTTP" }]);
+    let router = json!({
+        "targetRefs": [{ "kind": "Gateway", "name": "edge" }], "filter": FILTER, "phase": "traffic", "order": 10,
+    });
+    let spec = json!({ "listeners": listeners });
+    [
+        document("gateway.networking.k8s.io/v1", "Gateway", &format!("{namespace}/edge"), spec),
+        ours("FilterAttachment", &format!("{namespace}/route"), router),
+    ]
+}
+
+/// A request to apply documents.
+pub(crate) fn apply(sources: impl IntoIterator<Item = SourceText>, confirm: bool) -> ApplyRequest {
+    let sources = sources.into_iter().collect();
+    ApplyRequest { sources, confirm, ..ApplyRequest::default() }
+}
+
+impl SignedRouter {
+    pub(crate) async fn new() -> Self {
+        let (world, key) = (World::new().await, PrivateKey::generate().unwrap());
+        let manifest = build(b"\0asm a component", &BuildInput::new(FILTER, "1.0.0")).unwrap();
+        let digest = Digest::of(&manifest);
+        let bundles = vec![sign(&key, &manifest).unwrap()];
+        let manifest = String::from_utf8(manifest).unwrap();
+        let parsed = Manifest::parse(manifest.as_bytes()).map(Arc::new);
+        world.control.remember(digest, Artifact { manifest, parsed, bundles, logged: vec![None] });
+        let made = Self { world, key, digest };
+        let documents = [edge("acme"), edge("rival")].into_iter().flatten().chain([
+            ours("Filter", FILTER, json!({ "world": "route-policy" })),
+            ours("Grant", "security/route", json!({ "filter": FILTER })),
+            made.policy("security/all", "*", 1),
+        ]);
+        let control = &made.world.control;
+        let root = made.world.holder("root");
+        control.apply(&root, &apply(documents, true)).await.unwrap();
+        let pin = |service: &str, filter: &str| {
+            let pin = json!({
+                "service": service, "filter": filter, "version": "1.0.0", "digest": digest.to_string(),
+            });
+            RecordBody::from_body("pinned", &pin).unwrap().unwrap()
+        };
+        let pins = [pin("*", FILTER), pin("rival/edge", "rival/own")];
+        control.commit("operator", |_| Ok((pins.to_vec(), ()))).await.unwrap();
+        made
+    }
+
+    /// A policy that trusts the key for these filters.
+    pub(crate) fn policy(&self, key: &str, covers: &str, threshold: u32) -> SourceText {
+        let own = json!({ "name": "release", "publicKey": self.key.public_key().to_pem() });
+        let spec = json!({ "namespaces": [covers], "keys": [own], "threshold": threshold });
+        ours("TrustPolicy", key, spec)
     }
 }

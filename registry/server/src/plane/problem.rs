@@ -78,6 +78,10 @@ pub(crate) fn journal(error: &JournalError) -> ApiProblem {
         JournalError::TooLarge { .. } | JournalError::Body { .. } => {
             bad(error.to_string(), "make it smaller, or split it")
         }
+        JournalError::Full { .. } => {
+            tracing::error!(%error, "the disk of the registry is full");
+            disk_full()
+        }
         _ => {
             tracing::warn!(error = %tamis_journal::causes(error), "the journal failed");
             unreadable()
@@ -92,7 +96,20 @@ pub(crate) fn unreadable() -> ApiProblem {
     ApiProblem { remedy: Some(remedy), ..problem(503, "unavailable", title) }
 }
 
+/// The disk of the registry is full, so that nothing can be changed.
+pub(crate) fn disk_full() -> ApiProblem {
+    let remedy = "free some of it on the registry's machine; what runs keeps running".to_owned();
+    ApiProblem {
+        remedy: Some(remedy),
+        ..problem(507, "disk-full", "the disk of the registry is full: nothing was changed")
+    }
+}
+
 pub(crate) fn blob(error: &BlobError) -> ApiProblem {
+    if matches!(error, BlobError::Full) {
+        tracing::error!(%error, "the disk of the registry is full");
+        return disk_full();
+    }
     tracing::warn!(error = %tamis_journal::causes(error), "the blobs failed");
     problem(503, "unavailable", "the registry's blobs cannot be reached")
 }
@@ -101,7 +118,7 @@ pub(crate) fn body(error: &RecordError) -> ApiProblem {
     bad(error.to_string(), "make it smaller, or split it")
 }
 
-/// The error for a missing thing.
-pub(crate) fn unknown(what: &str) -> ApiProblem {
-    problem(404, "not-found", format!("there is no {what}"))
+/// The error for a document that is not there.
+pub(crate) fn unknown(key: &str) -> ApiProblem {
+    missing(format!("there is no {key}"), "`tamis get all` lists what is in force")
 }

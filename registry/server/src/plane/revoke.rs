@@ -12,7 +12,7 @@ use tamis_trust::{Digest, Refused, SignaturePolicy, VerificationRequest, verify_
 use crate::plane::change::{Attempt, Attempts};
 use crate::plane::control::Control;
 use crate::plane::parse::digest;
-use crate::plane::problem::{bad, problem, refused};
+use crate::plane::problem::{bad, missing, problem, refused};
 use crate::plane::rights::AuthorizedCaller;
 
 /// The longest reason of a revocation, in bytes.
@@ -222,9 +222,9 @@ impl Control {
         ids.dedup();
         match ids.as_slice() {
             [id] => Ok(id.clone()),
-            [] => Err(bad(
+            [] => Err(missing(
                 format!("no trust policy has a key with the name {key:?}"),
-                "name it by its id",
+                "name it by its id; `tamis get trustpolicies` lists the policies, which name keys",
             )),
             many => Err(bad(
                 format!("{} keys have the name {key:?}", many.len()),

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use tamis_api::ApiProblem;
 use tamis_director::{RequiredRight, RequiredRights, State};
-use tamis_oci::{AnonymousRights, Author, Bearer, RepositoryPattern, Store, Verb};
+use tamis_oci::{AnonymousRights, Author, Bearer, Code, RepositoryPattern, Store, Verb};
 use tamis_trust::{Digest, Name};
 
 use crate::plane::control::{Control, repository};
-use crate::plane::problem::problem;
+use crate::plane::problem::{ended, problem, unreadable};
 
 /// The place of a token that covers every proxy of every owner; no document can have it.
 const MESH: &str = "mesh";
@@ -47,6 +47,13 @@ impl AuthorizedCaller {
     /// Whether the caller may do `verb` at a place: `namespace/name`, `namespace/*`, or `*`.
     pub(crate) fn may_at(&self, verb: Verb, place: &str) -> bool {
         self.0.may_at(verb, place)
+    }
+
+    /// Whether the caller may see or change a place.
+    pub(crate) fn sees(&self, place: &str) -> bool {
+        [Verb::Observe, Verb::Operate]
+            .iter()
+            .any(|verb| self.may_at(*verb, "*") || self.may_at(*verb, place))
     }
 
     /// Whether the caller has any right at a place.
@@ -197,5 +204,18 @@ impl Control {
         let remedy =
             "ask for a token that covers its repository, or ask security for a Grant of it";
         Err(ApiProblem { remedy: Some(remedy.to_owned()), ..problem(403, "denied", title) })
+    }
+
+    /// Refuses a caller whose token was revoked, replaced or expired since its request came. Asked between a decision and its
+    /// append: a token that ends later ends in an entry behind the head that was decided on, so that the append fails.
+    ///
+    /// # Errors
+    /// [`ApiProblem`]; also when the journal cannot be read.
+    pub(crate) async fn must_still_hold(&self, author: Author<'_>) -> Result<(), ApiProblem> {
+        let held = self.0.store.must_still_hold(author).await;
+        held.map_err(|refusal| match refusal.code() {
+            Code::Unauthorized => ended(author.actor()),
+            _ => unreadable(),
+        })
     }
 }

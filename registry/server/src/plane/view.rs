@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod diff;
 mod history;
 mod resources;
+mod revoked;
 mod rollouts;
 mod status;
 

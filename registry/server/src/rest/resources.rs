@@ -45,6 +45,7 @@ pub(super) async fn list(
 ) -> Answer<ResourceList> {
     caller.must(Verb::Observe)?;
     api.control.know_plans().await;
+    api.control.know_signatures().await;
     let mut list = api.control.resources(asked.kind.as_deref(), asked.namespace.as_deref());
     list.items
         .retain(|one| caller.0.may_at(Verb::Observe, &format!("{}/{}", one.namespace, one.name)));
@@ -67,6 +68,7 @@ pub(super) async fn one(
 ) -> Answer<ResourceView> {
     caller.must_at(Verb::Observe, &format!("{namespace}/{name}"))?;
     api.control.know_plans().await;
+    api.control.know_signatures().await;
     let mut resource = api.control.resource(&kind, &namespace, &name)?;
     resource.programmed.retain(|one| sees(&caller, &one.node));
     Ok(Json(resource))
@@ -128,6 +130,7 @@ pub(super) async fn status(
         None => caller.must(Verb::Observe)?,
     }
     api.control.know_plans().await;
+    api.control.know_signatures().await;
     let mut status = api.control.status(asked.service.as_deref());
     status.proxies.retain(|proxy| caller.0.may_at(Verb::Observe, &proxy.service));
     Ok(Json(status))

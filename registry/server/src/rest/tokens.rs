@@ -8,7 +8,7 @@ use tamis_trust::Refused;
 use super::Api;
 use super::answer::{Answer, Json, ProblemResponse, problem};
 use super::extract::{Caller, UnreadBody};
-use crate::plane::{ended, refused as refused_by};
+use crate::plane::{disk_full, ended, refused as refused_by};
 
 /// Most names of repositories, and most verbs, in a request.
 const MAX_NAMES: usize = 100;
@@ -241,6 +241,7 @@ fn refused(caller: &Caller, error: &StoreError) -> ProblemResponse {
             ended(caller.0.actor()).into()
         }
         StoreError::TokenUnknown(_) => absent(),
+        StoreError::Refused(refusal) if refusal.is_out_of_room() => disk_full().into(),
         _ => {
             tracing::warn!(%error, "a token could not be written");
             problem(503, "unavailable", "the journal cannot be reached or refuses", "try again")

@@ -534,3 +534,93 @@ fn the_registry_is_reached_over_tls_and_over_a_unix_socket_and_by_no_stranger() 
     assert!(pins.status.success(), "{}", said(&pins));
     assert!(running.end("-INT").success());
 }
+
+#[test]
+fn a_trust_policy_that_refuses_what_runs_is_shown_and_asks_first() {
+    let plane = Plane::ready(&[]);
+    let _gateway = plane.gateway();
+    let pins = plane.did(&["pins"]);
+    let router =
+        pins["items"].as_array().unwrap().iter().find(|pin| pin["filter"] == "tamis/route");
+    let digest = router.unwrap()["digest"].as_str().unwrap().to_owned();
+    plane.serves("test/route", &digest);
+    let serves = || get(&plane.folder.http, "/").status;
+    assert_eq!(serves(), 200);
+    plane.folder.edit("mesh.yaml", "threshold: 1", "threshold: 2");
+    let why = "must be signed by 2 distinct keys, but only 1 counts (local-dev)";
+
+    let planned = plane.ask(&["plan", "-f", "."]);
+    assert_eq!(planned.status.code(), Some(3), "{}", said(&planned));
+    let planned = json(&planned);
+    assert_eq!(planned["refusals"][0]["code"], "guard.trust", "{planned}");
+    let slots = planned["diff"]["slots"].as_array().unwrap();
+    let route = slots.iter().find(|one| one["slot"] == "test/route").unwrap();
+    assert_eq!(route["after"]["refused"], "trust.threshold", "{route}");
+    assert!(route["after"]["why"].as_str().unwrap().contains(why), "{route}");
+    let checked = plane.ask(&["check", ".", "--live"]);
+    assert_eq!(checked.status.code(), Some(1), "{}", said(&checked));
+    assert!(said(&checked).contains("would be refused"), "{}", said(&checked));
+    let (code, error) = plane.failed(&["apply", "-f", "."]);
+    assert!(code == 3 && error.contains("guard.trust") && error.contains(why), "{code}: {error}");
+    assert_eq!(serves(), 200, "nothing was changed");
+
+    let applied = plane.did(&["apply", "-f", ".", "--confirm"]);
+    assert_eq!(applied["diff"]["slots"], planned["diff"]["slots"]);
+    let refused = eventually("the gateway refuses it, and says why", || {
+        let status = plane.did(&["status"]);
+        let slots = status["proxies"][0]["slots"].as_array().unwrap().clone();
+        let slot = slots.into_iter().find(|one| one["slot"] == "test/route")?;
+        (slot["refusal"]["code"] == "trust.threshold").then_some(slot)
+    });
+    assert!(refused["refusal"]["rule"].as_str().unwrap().contains(why), "{refused}");
+    assert_eq!(serves(), 503);
+    // The way back stops nothing, so it asks nobody about it.
+    plane.folder.edit("mesh.yaml", "threshold: 2", "threshold: 1");
+    let back = json(&plane.ask(&["plan", "-f", "."]));
+    assert!(!back["refusals"].to_string().contains("guard.trust"), "{back}");
+}
+
+#[test]
+fn what_does_not_exist_has_an_exit_code_of_its_own_and_a_line_with_the_way_out() {
+    let plane = Plane::start(&[]);
+    plane.did(&["apply", "-f", "."]);
+    let subject = format!("sha256:{}", "0".repeat(64));
+    let commands: [&[&str]; 18] = [
+        &["history", "test/none"],
+        &["history", "test/none", "tamis/route"],
+        &["history", "test/edge", "acme/none"],
+        &["history", "service", "none", "-n", "test"],
+        &["get", "service", "none", "-n", "test"],
+        &["describe", "gateway", "none", "-n", "test"],
+        &["delete", "service", "none", "-n", "test"],
+        &["rollback", "service", "none", "-n", "test"],
+        &["status", "--service", "test/none"],
+        &["status", "--filter", "acme/none"],
+        &["pin", "*", "acme/none@1.0.0"],
+        &["unpin", "test/edge", "tamis/route"],
+        &["revoke", "key", "nobody", "--reason", "so"],
+        &["identity", "show", "gateway:test/none"],
+        &["rollout", "status", "none"],
+        &["rollout", "abort", "none", "--reason", "so"],
+        &["audit", "who-ran", "test/none"],
+        &["approve", &subject],
+    ];
+    let explained = tamis(plane.folder.path(), &["explain", "trust.none", "--output", "json"]);
+    let asked = commands.iter().map(|command| (command.join(" "), plane.ask(command)));
+    for (command, done) in asked.chain([("explain trust.none".to_owned(), explained)]) {
+        assert_eq!(done.status.code(), Some(4), "{command}: {}", said(&done));
+        let error = json(&done)["error"].as_str().unwrap().to_owned();
+        assert_eq!(error.lines().count(), 1, "{command}: {error}");
+        let ways = ["`tamis ", "did you mean", "there are ", "name one of ", "first ", "push"];
+        assert!(ways.iter().any(|way| error.contains(way)), "{command}: no way out: {error}");
+    }
+    // What exists and has nothing to show is no failure.
+    for command in [
+        &["history", "test/edge"][..],
+        &["history", "*"],
+        &["history", "test/edge", "tamis/route"],
+        &["status", "--filter", "tamis/route", "--state", "drift"],
+    ] {
+        plane.did(command);
+    }
+}

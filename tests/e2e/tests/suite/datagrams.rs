@@ -347,6 +347,56 @@ fn a_policy_decides_about_sessions_and_ends_those_that_it_refuses_since_a_change
 }
 
 #[test]
+fn a_listener_that_leads_to_itself_or_is_named_as_the_sender_goes_round_once() {
+    let documents = |port| {
+        let own = SocketAddr::from(([127, 0, 0, 1], port));
+        service("self", &[own]) + &route("{ name: self, port: 53 }")
+    };
+    let edge = Edge::new("", "", &documents(1));
+    edge.folder.write("routes.yaml", &documents(edge.port));
+    let _running = edge.start(&[]);
+    let client = edge.client();
+    for sent in 1..=20 {
+        client.send(b"a").unwrap();
+        eventually("each is dropped where it comes back", || {
+            let dropped = edge.metric("tamis_udp_dropped_total", &["reason=\"loop\""]);
+            (dropped >= f64::from(sent)).then_some(())
+        });
+    }
+    assert!(edge.metric("tamis_udp_dropped_total", &["reason=\"loop\""]) <= 20.0);
+    let sent = edge.metric("tamis_udp_datagrams_total", &["sender=\"client\""]);
+    assert!((19.0..=20.0).contains(&sent), "none was sent on twice: {sent}");
+}
+
+#[test]
+fn a_client_that_is_refused_is_asked_about_a_few_times_however_many_ports_it_has() {
+    const PORTS: u32 = 400;
+    let one = Answerer::start("one");
+    let edge = Edge::new("", "", &(service("one", &[one.address]) + &route("{ name: one }")));
+    edge.folder.write("authz.yaml", super::authorization::SWITCH);
+    let allow = format!("  allow: [{{ addresses: [127.0.0.2], ports: [{}] }}]\n", edge.port);
+    let to = "{ kind: Gateway, name: datagrams }";
+    edge.folder.write("policy.yaml", &super::authorization::policy("test", "edge", to, &allow));
+    edge.folder.prepare();
+    let _gateway = edge.start(&[]);
+    let calls = || edge.metric("tamis_filter_calls_total", &["hook=\"connection\""]);
+    // Whatever the reason: where the hook takes long, few wait for it.
+    let dropped = || edge.metric("tamis_udp_dropped_total", &[]);
+    eventually("the hook is asked about few of many ports", || {
+        let (asked, lost) = (calls(), dropped());
+        let ports: Vec<UdpSocket> = (0..PORTS).map(|_| edge.client_at("127.0.0.3")).collect();
+        for port in &ports {
+            port.send(b"a").unwrap();
+        }
+        eventually("each is dropped", || (dropped() >= lost + f64::from(PORTS)).then_some(()));
+        // Each of two workers asks about sixteen in a second.
+        let asked = calls() - asked;
+        (asked >= 1.0 && asked < f64::from(PORTS / 2)).then_some(())
+    });
+    assert_eq!(ask(&edge.client_at("127.0.0.2"), "a").0, "one", "another is asked about");
+}
+
+#[test]
 fn a_client_has_half_of_the_sessions_of_a_listener_and_gone_endpoints_are_left() {
     let one = Answerer::start("one");
     // Nobody listens there.

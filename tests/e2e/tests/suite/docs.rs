@@ -153,6 +153,40 @@ fn the_tutorial_followed_by_its_commands_ends_with_a_refused_request() {
     assert!(known.contains("shop/edge") && known.contains("pinned 0.1.0"), "{known}");
 }
 
+#[test]
+fn the_page_of_the_contract_serves_a_filter_by_its_commands() {
+    let page = std::fs::read_to_string(root().join("docs/reference/contract.md")).unwrap();
+    let (_, part) = page.split_once("\n## To serve it\n").unwrap();
+    let (part, _) = part.split_once("\n## Worlds\n").unwrap();
+    let ports = ["8080", "8081"].map(|port| (port.to_owned(), free_port().to_string()));
+    let folder = TempDir::new().unwrap();
+    tamis_e2e::tamis(folder.path(), &["--version"]);
+    let component = crate::guests::component("header-policy");
+    std::fs::copy(component, folder.path().join("header-policy.wasm")).unwrap();
+    let (mut background, mut outputs) = (Vec::new(), Vec::new());
+    for (kind, commands) in blocks(&renumber(part, &ports)) {
+        if kind == "background" {
+            let mut child = shell(folder.path(), &format!("exec {commands}"));
+            let child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            background.push(Background(child));
+            let gateway = renumber("127.0.0.1:8080", &ports);
+            let there = || TcpStream::connect(&gateway).ok();
+            eventually("the gateway listens", there);
+            eventually("the filter serves", || (get(&gateway, "/").status == 400).then_some(()));
+            continue;
+        }
+        let done = shell(folder.path(), &commands).output().unwrap();
+        let out = String::from_utf8_lossy(&done.stdout).into_owned();
+        let err = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{commands}\n{out}\n{err}");
+        outputs.push(out);
+    }
+    let [_, signed, asked] = outputs.as_slice() else { panic!("{outputs:?}") };
+    assert!(signed.contains("nothing wrong"), "{signed}");
+    assert!(asked.starts_with("HTTP/1.1 200") && asked.contains("HTTP/1.1 400"), "{asked}");
+    assert!(asked.contains("x-tamis-reason: header-policy.missing"), "{asked}");
+}
+
 /// Runs the blocks of a page one after the other, as in one terminal: exported variables are kept. A block
 /// is run again until `enough` accepts its output.
 pub(crate) fn follow(
@@ -190,8 +224,11 @@ pub(crate) fn follow(
                 .output()
                 .unwrap();
             let out = String::from_utf8_lossy(&done.stdout).into_owned();
-            let err = String::from_utf8_lossy(&done.stderr).into_owned();
+            let err = String::from_utf8_lossy(&done.stderr);
             assert!(done.status.success(), "{commands}\n{out}\n{err}");
+            // Progress is shown of what takes over a second, which a page does not know.
+            let err: String =
+                err.split_inclusive('\n').filter(|line| !line.starts_with('…')).collect();
             enough(&commands, &out).then(|| format!("{out}{err}"))
         });
         outputs.push((commands, said));

@@ -191,8 +191,10 @@ fn a_filter_that_needs_a_grant_in_its_self_test_is_inspected_and_compared_under_
     write("without.yaml", &grant("{}"));
     let declared = |arguments: &[&str]| {
         let line = ["filter", "inspect", &guest, "--config", config, "--json"];
-        let text = run(here, &[&line[..], arguments].concat());
-        serde_json::from_str::<Value>(&text).unwrap()["declared"].clone()
+        let done = tamis(here, &[&line[..], arguments].concat());
+        let found = serde_json::from_slice::<Value>(&done.stdout).unwrap()["declared"].clone();
+        assert_eq!(done.status.success(), found["error"].is_null(), "{arguments:?}: {found}");
+        found
     };
     for arguments in [&[][..], &["--grant", "grant.yaml"]] {
         let found = declared(arguments);

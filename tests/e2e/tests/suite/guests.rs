@@ -24,7 +24,7 @@ pub(crate) fn brittle() -> &'static PathBuf {
 }
 
 /// Builds a guest of `tests/guests/rust`.
-fn component(name: &str) -> PathBuf {
+pub(crate) fn component(name: &str) -> PathBuf {
     let target = root().join("target/guests");
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--release", "--target", "wasm32-unknown-unknown"])
@@ -34,7 +34,8 @@ fn component(name: &str) -> PathBuf {
         .status()
         .unwrap();
     assert!(built.success(), "the guest does not build; is the wasm32 target installed?");
-    let module = target.join(format!("wasm32-unknown-unknown/release/guest_{name}.wasm"));
+    let file = format!("wasm32-unknown-unknown/release/guest_{}.wasm", name.replace('-', "_"));
+    let module = target.join(file);
     let component = wit_component::ComponentEncoder::default()
         .validate(true)
         .module(&std::fs::read(module).unwrap())

@@ -136,7 +136,7 @@ fn failing_configure() {
     let (backend, folder, _gateway) = with_guest();
     folder.edit("guest.yaml", "do: edit", "do: refuse");
     let slot = folder.slot_state("test/guest", "refused:filter.configure");
-    assert!(slot["detail"].as_str().unwrap().contains("/do: never"), "{slot}");
+    assert!(slot["detail"].as_str().unwrap().contains("/do: `refuse` is never accepted"), "{slot}");
     assert_eq!(get(&folder.http, "/after").status, 200);
     assert!(served_by_guest(&backend, "/after"));
 }

@@ -13,6 +13,7 @@ use member::{Asked, Member};
 mod files;
 mod joined;
 mod member;
+mod plaintext;
 mod rights;
 mod rotation;
 mod settling;

@@ -17,6 +17,7 @@ mod bad_input;
 mod call_outs;
 mod capture;
 mod client_addresses;
+mod compression;
 mod connections;
 mod control;
 mod datagrams;

@@ -118,7 +118,7 @@ fn a_mistake_in_a_folder_has_one_text_before_and_after_the_start() {
         let served = slot["detail"].as_str().unwrap();
         let message = problems[0]["message"].as_str().unwrap();
         // The place of a setting is shown in the folder, and is a pointer in the proxy.
-        let rule = message.split_once("refuses this: ").map_or(message, |(_, rule)| rule);
+        let rule = message.split_once("refuses this and says: ").map_or(message, |(_, rule)| rule);
         if !served.contains(rule) {
             wrong.push(format!("{name}: check says `{message}`, the proxy `{served}`"));
         }

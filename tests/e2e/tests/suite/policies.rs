@@ -3,8 +3,12 @@
 use aws_lc_rs::digest;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use tamis_e2e::{Answer, Backend, Folder, get, request, root};
+use std::process::Command;
+use tamis_e2e::{
+    Answer, Backend, Folder, eventually, free_port, get, python_environment, request, root,
+};
 
 /// Name, phase, order, configuration.
 const CHAIN: [(&str, &str, u32, &str); 6] = [
@@ -348,4 +352,67 @@ fn a_service_is_asked_and_its_silence_refuses() {
         (503, Some("ext-authz.unavailable"))
     );
     assert_eq!(backend.count(), 1, "refused requests reach no service");
+}
+
+/// A service of Envoy's check over gRPC, with Envoy's own messages.
+const CHECK_SERVICE: &str = include_str!("policies/check_service.py");
+
+#[test]
+fn a_service_of_grpc_is_asked_as_envoy_asks_it_and_its_silence_refuses() {
+    let python = python_environment("ext-authz", &["envoy-data-plane==2.2.0", "grpcio==1.85.3"]);
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut service = Command::new(python.join("bin/python"));
+    let mut service = service.args(["-c", CHECK_SERVICE, &address.to_string()]).spawn().unwrap();
+    eventually("the service accepts", || TcpStream::connect(address).ok());
+    let backend = Backend::start();
+    let folder = Folder::documents(&[backend.address]);
+    let grant = grant("ext-authz")
+        .replace("hosts: [\"authz.internal:8443\"]", "services: [test/checks]")
+        .replace("timeout: 500ms", "timeout: 10s")
+        .replace("[source.address]", "[source.address, peer.spiffe-id, tls.sni]")
+        .replace("[x-user]", "[x-user, authorization]");
+    let config = "{ grpc: \"http://checks.test.mesh\", requestHeaders: [authorization, cookie], upstreamHeaders: [x-user], \
+                  removeHeaders: [authorization], timeout: 2s }";
+    let checks = format!(
+        "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: checks, namespace: test }}\n\
+         spec: {{ ports: [{{ port: 80, protocol: grpc }}], endpoints: [{{ address: \"{address}\" }}] }}\n---\n"
+    );
+    let attached = attachment("ext-authz", "authz", 10, config, &grant);
+    folder.write("policies.yaml", &format!("{checks}{attached}"));
+    folder.prepare();
+    let _gateway = folder.start(&[]);
+    let ask = |path: &str| {
+        let headers = [("authorization", "Bearer a"), ("cookie", "a=1"), ("x-user", "admin")];
+        request(&folder.http, "GET", path, &headers, b"")
+    };
+    let value = |name: &str| {
+        let seen = backend.last().unwrap();
+        seen.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    };
+
+    assert_eq!(ask("/pass?a=1").status, 200);
+    let host = &folder.http;
+    let told = format!("GET|/pass?a=1|{host}|http|-1|127.0.0.1||Bearer a|a=1");
+    assert_eq!(value("x-user").as_deref(), Some(&*told));
+    assert_eq!((value("authorization"), value("cookie")), (None, Some("a=1".to_owned())));
+    assert_eq!((ask("/bare").status, value("x-user")), (200, None));
+    let passed = backend.count();
+
+    let denied = ask("/deny");
+    assert_eq!((denied.status, denied.body.as_str()), (401, "who are you\n"));
+    assert_eq!(
+        (denied.header("www-authenticate"), denied.header("x-inner")),
+        (Some("Bearer"), None)
+    );
+    assert_eq!(denied.header("x-tamis-reason"), Some("ext-authz.denied"));
+    assert_eq!(ask("/plain-deny").status, 403);
+    for path in ["/other-header", "/other-removal", "/both", "/nothing", "/slow", "/broken"] {
+        let reply = ask(path);
+        let reason = reply.header("x-tamis-reason");
+        assert_eq!((reply.status, reason), (503, Some("ext-authz.unavailable")), "{path}");
+    }
+    service.kill().unwrap();
+    service.wait().unwrap();
+    assert_eq!(ask("/pass").status, 503);
+    assert_eq!(backend.count(), passed, "refused requests reach no service");
 }

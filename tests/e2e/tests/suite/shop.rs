@@ -2,6 +2,7 @@
 
 mod default_deny;
 mod identities;
+mod protection;
 
 use serde_json::Value;
 use tamis_e2e::{RunningProcess, eventually, free_port, get, root, tamis, up};

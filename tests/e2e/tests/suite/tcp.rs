@@ -13,6 +13,7 @@ use crate::docs::follow;
 
 mod ends;
 mod peers;
+mod plaintext;
 mod proxy_header;
 
 /// Without an answer for this long, a test has failed.

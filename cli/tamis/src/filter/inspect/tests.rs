@@ -18,7 +18,7 @@ fn folder() -> TempDir {
 fn arguments(component: &Path, config: &str) -> Arguments {
     Arguments {
         component: component.to_owned(),
-        config: config.to_owned(),
+        config: Some(config.to_owned()),
         grant: None,
         json: false,
     }

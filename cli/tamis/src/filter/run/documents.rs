@@ -204,7 +204,7 @@ fn everything(built: &BuiltFilter) -> Result<Value> {
             "writeHeaders": ["*", ":path", ":authority", ":method"],
         },
         "response": {
-            "readHeaders": ["*"], "writeHeaders": ["*", ":status"], "body": "replace",
+            "readHeaders": ["*"], "writeHeaders": ["*", ":status", ":coding"], "body": "replace",
         },
     }))
 }

@@ -31,7 +31,11 @@ fn services() -> String {
         endpoints: [{ address: \"127.0.0.1:7010\", sidecar: \"127.0.0.1:7011\" }]";
     document("Service", "old", bare)
         + &document("Service", "db", meshed)
-        + &document("Service", "g/far", meshed.replace("f/service", "g/service").as_str())
+        + &document(
+            "Service",
+            "g/far",
+            &meshed.replace("f/service", "g/service").replace(":701", ":702"),
+        )
 }
 
 const PASS: &str = "name: pass, port: 443, protocol: TLS, tls: { mode: Passthrough }";

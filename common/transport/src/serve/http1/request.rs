@@ -3,9 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, Uri, Version};
 
-use crate::gate::head::{self, Framing};
-use crate::gate::scan::HeadScan;
-use crate::gate::{Body, GateLimits, GateRefusal, RefusedRequest};
+use crate::intake::head::{self, Framing};
+use crate::intake::scan::HeadScan;
+use crate::intake::{Body, IntakeLimits, IntakeRefusal, RefusedRequest};
 use crate::message::content::Content;
 use crate::message::field_names;
 use crate::message::spare;
@@ -52,7 +52,7 @@ pub(super) enum MethodKind {
 pub(super) fn take_head(
     scan: &mut HeadScan,
     buffer: &mut BytesMut,
-    limits: &GateLimits,
+    limits: &IntakeLimits,
 ) -> Result<Option<IncomingHead>, RefusedRequest> {
     match scan.find(buffer, limits) {
         Ok(None) => Ok(None),
@@ -65,29 +65,29 @@ pub(super) fn take_head(
 }
 
 /// The refusal of a request that begins with those octets.
-pub(super) fn refused(refusal: GateRefusal, octets: &[u8]) -> RefusedRequest {
+pub(super) fn refused(refusal: IntakeRefusal, octets: &[u8]) -> RefusedRequest {
     let start = octets.get(..REFUSED_LINE_MAX).unwrap_or(octets);
     let end = memchr::memchr2(b'\r', b'\n', start).unwrap_or(start.len());
     RefusedRequest { refusal, line: start.get(..end).unwrap_or_default().to_vec() }
 }
 
 /// Judges and reads a complete head.
-fn read_head(octets: &Bytes, limits: &GateLimits) -> Result<IncomingHead, GateRefusal> {
+fn read_head(octets: &Bytes, limits: &IntakeLimits) -> Result<IncomingHead, IntakeRefusal> {
     let lines = memchr::memchr_iter(b'\n', octets).count();
     // Without the request line and the empty one.
     let fields = lines.saturating_sub(2).min(limits.max_fields);
     let mut headers = spare::map(fields.saturating_add(FIELDS_ADDED));
     let judged = head::read(octets, limits, |name, value| {
-        let name = field_names::read(name).map_err(|_| GateRefusal::FieldName)?;
+        let name = field_names::read(name).map_err(|_| IntakeRefusal::FieldName)?;
         let value = HeaderValue::from_maybe_shared(octets.slice_ref(value));
-        let value = value.map_err(|_| GateRefusal::FieldValue)?;
-        headers.try_append(name, value).map_err(|_| GateRefusal::HeadTooLarge)?;
+        let value = value.map_err(|_| IntakeRefusal::FieldValue)?;
+        headers.try_append(name, value).map_err(|_| IntakeRefusal::HeadTooLarge)?;
         Ok(())
     })?;
-    let method = Method::from_bytes(judged.method).map_err(|_| GateRefusal::RequestLine)?;
+    let method = Method::from_bytes(judged.method).map_err(|_| IntakeRefusal::RequestLine)?;
     let target = Uri::from_maybe_shared(octets.slice_ref(judged.target));
     let mut request = Request::new(());
-    *request.uri_mut() = target.map_err(|_| GateRefusal::Target)?;
+    *request.uri_mut() = target.map_err(|_| IntakeRefusal::Target)?;
     *request.version_mut() = if judged.minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
     *request.headers_mut() = headers;
     let facts = RequestFacts {

@@ -16,8 +16,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::request::{self, RequestFacts};
 use crate::first_read::poll_first_read;
-use crate::gate::scan::HeadScan;
-use crate::gate::{GateLimits, GateRefusal, RefusedRequest};
+use crate::intake::scan::HeadScan;
+use crate::intake::{IntakeLimits, IntakeRefusal, RefusedRequest};
 use crate::message::content::Content;
 use crate::message::outbox::Outbox;
 use crate::serve::side::RequestBodyError;
@@ -66,7 +66,7 @@ pub(super) enum RequestArrival {
 pub(super) struct ServerSocket<IO> {
     /// `None` once it was taken out.
     io: Option<IO>,
-    limits: GateLimits,
+    limits: IntakeLimits,
     pub(super) buffer: BytesMut,
     scan: HeadScan,
     pub(super) content: Content,
@@ -96,7 +96,7 @@ pub(super) struct ServerSocket<IO> {
 
 impl<IO> ServerSocket<IO> {
     /// `seen` are bytes that were read from `io` already.
-    pub(super) fn new(io: IO, seen: BytesMut, limits: GateLimits) -> Self {
+    pub(super) fn new(io: IO, seen: BytesMut, limits: IntakeLimits) -> Self {
         Self {
             io: Some(io),
             limits,
@@ -195,7 +195,8 @@ impl<IO> ServerSocket<IO> {
     }
 
     fn limit(&self, wait: Wait) -> Duration {
-        let GateLimits { idle_timeout, head_timeout, body_timeout, left_timeout, .. } = self.limits;
+        let IntakeLimits { idle_timeout, head_timeout, body_timeout, left_timeout, .. } =
+            self.limits;
         match wait {
             Wait::Soon => QUIET_AFTER.min(idle_timeout),
             Wait::Idle => idle_timeout.saturating_sub(QUIET_AFTER),
@@ -231,7 +232,10 @@ impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
                 return Poll::Ready(Ok(if self.buffer.is_empty() {
                     RequestArrival::End
                 } else {
-                    RequestArrival::Refused(request::refused(GateRefusal::Incomplete, &self.buffer))
+                    RequestArrival::Refused(request::refused(
+                        IntakeRefusal::Incomplete,
+                        &self.buffer,
+                    ))
                 }));
             }
         }
@@ -247,7 +251,7 @@ impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
         ready!(self.poll_deadline(cx, wait));
         Poll::Ready(match wait {
             Wait::Head => {
-                RequestArrival::Refused(request::refused(GateRefusal::HeadTimeout, &self.buffer))
+                RequestArrival::Refused(request::refused(IntakeRefusal::HeadTimeout, &self.buffer))
             }
             Wait::Soon => {
                 self.quiet = true;
@@ -354,7 +358,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerSocket<IO> {
                     self.reader = Some(cx.waker().clone());
                 }
                 ready!(self.poll_deadline(cx, Wait::Body));
-                return Poll::Ready(Some(Err(self.refuse(GateRefusal::BodyTimeout))));
+                return Poll::Ready(Some(Err(self.refuse(IntakeRefusal::BodyTimeout))));
             };
             match read {
                 Ok(0) => {
@@ -367,7 +371,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerSocket<IO> {
         }
     }
 
-    fn refuse(&self, refusal: GateRefusal) -> RequestBodyError {
+    fn refuse(&self, refusal: IntakeRefusal) -> RequestBodyError {
         tracing::debug!(code = refusal.code(), exchange = self.exchange, "a body was refused");
         RequestBodyError::Refused(refusal)
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::address::Address;
-use crate::gate::GateRefusal;
+use crate::intake::IntakeRefusal;
 use crate::serve::side::RequestBodyError;
 
 type Reply = Response<StreamBody<Frames>>;
@@ -48,7 +48,7 @@ where
     let info =
         ConnectionInfo { sender: None, local: Address::Unix("/test".into()), identity: None };
     let (_stage, stages) = watch::channel(ListenerStage::Serve);
-    let limits = GateLimits::default();
+    let limits = IntakeLimits::default();
     let start = (far, BytesMut::new());
     let served = serve(start, &info, limits, handler, |_| None, stages);
     LocalSet::new().run_until(async { tokio::join!(client(near), served) }).await
@@ -398,7 +398,7 @@ async fn a_slow_head_a_stalled_body_and_silence_end_in_time() {
     ] {
         let handler = async |request: Request<RequestBody>, _: &ConnectionInfo| {
             let failed = request.into_body().collect().await.err();
-            let stalled = RequestBodyError::Refused(GateRefusal::BodyTimeout).to_string();
+            let stalled = RequestBodyError::Refused(IntakeRefusal::BodyTimeout).to_string();
             assert_eq!(failed.map(|failed| failed.to_string()), Some(stalled));
             pieces(["ok"])
         };
@@ -472,7 +472,7 @@ async fn a_body_that_is_pending_is_not_asked_again_before_it_wakes() {
         ConnectionInfo { sender: None, local: Address::Unix("/test".into()), identity: None };
     let (_stage, stages) = watch::channel(ListenerStage::Serve);
     let start = (far, BytesMut::new());
-    let served = serve(start, &info, GateLimits::default(), handler, |_| None, stages);
+    let served = serve(start, &info, IntakeLimits::default(), handler, |_| None, stages);
     let mut served = std::pin::pin!(served);
     for turn in 1..4 {
         poll_fn(|cx| {

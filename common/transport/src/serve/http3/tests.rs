@@ -674,7 +674,7 @@ async fn a_listener_that_leaves_answers_what_was_on_its_way_and_ends() {
 #[tokio::test]
 async fn a_connection_without_requests_ends_as_if_the_listener_left() {
     let mut limits = ServeLimits::default();
-    limits.gate.idle_timeout = Duration::from_millis(200);
+    limits.intake.idle_timeout = Duration::from_millis(200);
     let (_, served) = serving(limits, echo, async |client| {
         assert!(client.ask(&request("GET", "/", &[])).await.is_ok());
         assert_eq!(client.closed().await, Code::NoError as u64);
@@ -686,7 +686,7 @@ async fn a_connection_without_requests_ends_as_if_the_listener_left() {
 #[tokio::test]
 async fn a_head_that_does_not_end_is_given_up() {
     let mut limits = ServeLimits::default();
-    limits.gate.head_timeout = Duration::from_millis(100);
+    limits.intake.head_timeout = Duration::from_millis(100);
     let (_, _served) = serving(limits, echo, async |client| {
         let (mut send, mut receive) = client.connection.open_bi().await.unwrap();
         send.write_all(&request("GET", "/", &[])[..5]).await.unwrap();

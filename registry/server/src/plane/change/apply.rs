@@ -19,7 +19,6 @@ use super::guards::{
     ChangeCaller, impossible, name_capabilities, name_capabilities_in, refused_change,
 };
 use super::preview::ApplyPreview;
-use super::problems::{DocumentFaults, as_refusal};
 use super::propose::proposal;
 use super::{records, room};
 use crate::plane::control::Control;
@@ -68,14 +67,16 @@ impl Control {
         request: &ApplyRequest,
     ) -> Result<PlanResult, ApiProblem> {
         let asked = self.asked(holder, request, Purpose::Plan).await?;
-        let (preview, diff) = self.previewed(self.turn(holder, asked.size).await?, &asked).await?;
+        let (preview, mut diff) =
+            self.previewed(self.turn(holder, asked.size).await?, &asked).await?;
         let place = ComputingPlace::Own(holder, asked.size);
         let faults = self.document_problems(holder, &preview, place).await?;
+        faults.stopped.show(&mut diff);
         let mut refusals = preview.refusals.clone();
-        refusals.extend(faults.refusals);
         if !request.confirm {
-            refusals.extend(faults.problems.iter().map(as_refusal));
+            refusals.extend(faults.to_confirm());
         }
+        refusals.extend(faults.refusals);
         let lacks_approvals = refusals.iter().any(|one| one.code == director::code::APPROVALS);
         let refusals =
             refusals.into_iter().map(|one| name_capabilities_in(one, &preview.added)).collect();
@@ -99,10 +100,10 @@ impl Control {
         let asked = self.asked(holder, request, Purpose::Apply).await?;
         for _ in 0..ATTEMPTS {
             let turn = self.turn(holder, asked.size).await?;
-            let (preview, diff) = self.previewed(turn, &asked).await?;
+            let (preview, mut diff) = self.previewed(turn, &asked).await?;
             // Each time: what others changed meanwhile may not fit to it.
             let place = ComputingPlace::Own(holder, asked.size);
-            self.check_documents(&asked, &preview, place).await?;
+            self.check_documents(&asked, (&preview, &mut diff), place).await?;
             let made = {
                 let _decision = self.decision().await;
                 self.commit_apply(&preview, &asked).await
@@ -140,8 +141,9 @@ impl Control {
         for _ in 0..ALONE {
             let computed = async {
                 let turn = self.turn(holder, asked.size).await?;
-                let (preview, diff) = self.previewed(turn.clone(), asked).await?;
-                self.check_documents(asked, &preview, ComputingPlace::In(&turn)).await?;
+                let (preview, mut diff) = self.previewed(turn.clone(), asked).await?;
+                let place = ComputingPlace::In(&turn);
+                self.check_documents(asked, (&preview, &mut diff), place).await?;
                 Ok::<_, ApiProblem>((preview, diff))
             };
             let computed = tokio::time::timeout_at(precedent.ends(), computed).await;
@@ -170,8 +172,9 @@ impl Control {
         loop {
             drop(writer.fresh().await.map_err(|error| journal(&error))?);
             let computed = async {
-                let (preview, diff) = self.previewed(turn.clone(), asked).await?;
-                self.check_documents(asked, &preview, ComputingPlace::In(&turn)).await?;
+                let (preview, mut diff) = self.previewed(turn.clone(), asked).await?;
+                let place = ComputingPlace::In(&turn);
+                self.check_documents(asked, (&preview, &mut diff), place).await?;
                 Ok::<_, ApiProblem>((preview, diff))
             };
             let computed = tokio::time::timeout_at(ends, computed).await;
@@ -297,24 +300,30 @@ impl Control {
         Ok((Arc::new(preview), diff))
     }
 
-    /// Refuses documents that would harm others, and those with problems, each with its place, unless the caller confirms
-    /// what would be left out.
+    /// Refuses documents that would harm others, and, unless the caller confirms it, those with problems, each with its place,
+    /// and those under which something that runs would stop, which the diff shows.
     async fn check_documents(
         &self,
         asked: &AskedApply,
-        preview: &Arc<ApplyPreview>,
+        (preview, diff): (&Arc<ApplyPreview>, &mut Diff),
         place: ComputingPlace<'_>,
     ) -> Result<(), ApiProblem> {
-        let DocumentFaults { problems, refusals } =
-            self.document_problems(&asked.holder, preview, place).await?;
-        if !refusals.is_empty() {
-            return Err(refused(refusals));
+        let faults = self.document_problems(&asked.holder, preview, place).await?;
+        faults.stopped.show(diff);
+        if !faults.refusals.is_empty() {
+            return Err(refused(faults.refusals));
         }
-        if problems.is_empty() || asked.request.confirm {
+        if asked.request.confirm {
+            return Ok(());
+        }
+        if faults.stopped.refusal().is_some() {
+            return Err(refused_change(&preview.change, faults.to_confirm()));
+        }
+        if faults.problems.is_empty() {
             return Ok(());
         }
         let remedy = "correct them, or confirm that the affected parts are left out".to_owned();
-        Err(ApiProblem { remedy: Some(remedy), ..documents(&problems) })
+        Err(ApiProblem { remedy: Some(remedy), ..documents(&faults.problems) })
     }
 
     /// The guards for a change of documents: documents that allow filters to do more need the same approval
@@ -331,7 +340,7 @@ impl Control {
             what: format!("of {filter}: {what}"),
         });
         let added: Vec<GrowthView> = added.collect();
-        Ok((self.guards_for(&added), added))
+        Ok((self.0.rules.guards_for(&added), added))
     }
 }
 

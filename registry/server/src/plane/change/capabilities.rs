@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tamis_api::{ApiProblem, GrowthView};
-use tamis_director::Guards;
 
 use crate::plane::control::Control;
 use crate::plane::control::artifacts::ReplacedComponent;
@@ -44,14 +43,5 @@ impl Control {
             Ok(added)
         };
         self.compute(self.turn_in(place.into().sized(size)).await?, compare).await?
-    }
-
-    /// The guards for a change that adds these capabilities.
-    pub(crate) fn guards_for(&self, added: &[GrowthView]) -> Guards {
-        let mut guards = self.0.rules.guards;
-        if !added.is_empty() {
-            guards.approvals = guards.approvals.max(self.0.rules.growth_approvals);
-        }
-        guards
     }
 }

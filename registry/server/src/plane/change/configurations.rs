@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tamis_api::ApiProblem;
+use tamis_director::TrustChange;
 use tamis_resources::plan::FilterPlan;
 use tamis_resources::{RouteFault, ValidationFaults, crowded, namespace_shares};
-use tamis_trust::{Digest, Refused};
+use tamis_trust::{Digest, Refused, SignaturePolicy};
 
 use super::planned::PlannedChange;
 use crate::plane::component_examiner::ComponentExaminer;
@@ -20,6 +21,8 @@ pub(super) struct StartedFilters<'a> {
     pub(super) plans: &'a [Arc<FilterPlan>],
     /// An artifact that was read for the change already; the others are read.
     pub(super) read: Option<&'a WholeArtifact>,
+    /// The trust policies that the change changes; `None`: those in force count.
+    pub(super) trust: Option<&'a TrustChange>,
     /// The namespaces whose routes are also compared with the share of a namespace in its router.
     pub(super) changed: &'a BTreeSet<String>,
 }
@@ -47,11 +50,20 @@ impl Control {
     ) -> Result<Vec<Refused>, ApiProblem> {
         let Some(effect) = &planned.effect else { return Ok(Vec::new()) };
         let mut refusals = Vec::new();
-        let started = StartedFilters { plans: &effect.fresh, read, changed: &BTreeSet::new() };
+        let (plans, changed) = (&effect.fresh, &BTreeSet::new());
+        let started = StartedFilters { plans, read, trust: effect.trust.as_ref(), changed };
         for (plan, result) in self.validate_filters(started, place).await? {
             refusals.extend(result.refusals(&plan));
         }
         Ok(refusals)
+    }
+
+    /// The policies that count after a change.
+    fn policies_after(&self, trust: Option<&TrustChange>) -> Vec<SignaturePolicy> {
+        match trust.filter(|_| self.0.policy.is_none()) {
+            Some(trust) => trust.policies_after(),
+            None => self.policies(&self.state()),
+        }
     }
 
     /// What proxies would refuse of filters that would start to run, each with its plan: signatures that its
@@ -59,10 +71,11 @@ impl Control {
     /// is not here is skipped: a proxy that runs it reports the result.
     pub(super) async fn validate_filters(
         &self,
-        StartedFilters { plans, read, changed }: StartedFilters<'_>,
+        StartedFilters { plans, read, trust, changed }: StartedFilters<'_>,
         place: ComputingPlace<'_>,
     ) -> Result<Vec<(Arc<FilterPlan>, ValidationResult)>, ApiProblem> {
         let mut all = Vec::new();
+        let policies = self.policies_after(trust);
         for plan in plans {
             let Ok(digest) = plan.digest.parse::<Digest>() else { continue };
             let whole = match read.filter(|read| read.digest == digest) {
@@ -73,7 +86,8 @@ impl Control {
                 },
             };
             let signed_by = plan.signed_by.as_ref();
-            let unsigned = signed_by.and_then(|it| self.missing_signatures(plan, it, &whole));
+            let unsigned =
+                signed_by.and_then(|it| self.missing_signatures(plan, it, &whole, &policies));
             let component = whole.component;
             if let Some(refusal) = unsigned {
                 all.push((Arc::clone(plan), ValidationResult::refused(refusal)));

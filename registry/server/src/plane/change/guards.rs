@@ -93,3 +93,6 @@ fn with_capabilities(code: &str, rule: String, added: &[GrowthView]) -> String {
     let all: Vec<String> = added.iter().map(|one| format!("{} {}", one.kind, one.what)).collect();
     format!("{rule}; it may do more than the one before: {}", all.join(", "))
 }
+
+#[cfg(test)]
+mod tests;

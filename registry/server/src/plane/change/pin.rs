@@ -15,7 +15,7 @@ use super::records;
 use crate::plane::control::Control;
 use crate::plane::control::artifacts::WholeArtifact;
 use crate::plane::parse::{known_digest, name, version};
-use crate::plane::problem::{bad, refused};
+use crate::plane::problem::{bad, missing, refused};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::view;
 
@@ -127,7 +127,7 @@ impl Control {
         let needs = RequiredRights::of_services([pin.service.as_str()]);
         let checked = attempt.within(self.check_pin(holder, (pin, artifact), &needs, &attempt));
         let PinCheck { change, signers, planned, added } = checked.await?;
-        let guards = self.guards_for(&added);
+        let guards = self.0.rules.guards_for(&added);
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm: pin.confirm };
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
@@ -142,9 +142,8 @@ impl Control {
             let records = if nothing { Vec::new() } else { records(change.clone())? };
             Ok((records, Some(view::diff::diff(effect, Default::default(), holder))))
         };
-        let committed = self.commit_in_turn(attempt.into_turn(self).await, holder, decide).await;
-        let (revision, diff) =
-            self.propose_if_needed(holder, committed, proposal(&change, &needs)).await?;
+        let (turn, proposal) = (attempt.into_turn(self).await, proposal(&change, &needs));
+        let (revision, diff) = self.commit_or_propose(turn, holder, &proposal, decide).await?;
         let Some(diff) = diff else { return Ok(None) };
         let state = self.state();
         let current = pin.current(&state).filter(|_| !pin.dry_run);
@@ -242,6 +241,10 @@ impl Control {
         let change = Change::Unpin(record);
         let needs = RequiredRights::of_services([request.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
+        if digests.0.is_none() {
+            let title = format!("{filter} has no pin for {}", request.service);
+            return Err(missing(title, "`tamis pins` lists the pins in force"));
+        }
         let check = async {
             // Without a pin of its own, a service runs what is pinned for all.
             let computed = attempt.place();
@@ -260,7 +263,7 @@ impl Control {
             Ok((planned, added))
         };
         let (planned, added) = attempt.within(check).await?;
-        let guards = self.guards_for(&added);
+        let guards = self.0.rules.guards_for(&added);
         let confirm = request.confirm;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
         let decide = |state: &State| {
@@ -273,9 +276,8 @@ impl Control {
                 .map_err(|problem| name_capabilities(problem, &added))?;
             Ok((records(change.clone())?, Some(effect)))
         };
-        let committed = self.commit_in_turn(attempt.into_turn(self).await, holder, decide).await;
-        let (revision, effect) =
-            self.propose_if_needed(holder, committed, proposal(&change, &needs)).await?;
+        let (turn, proposal) = (attempt.into_turn(self).await, proposal(&change, &needs));
+        let (revision, effect) = self.commit_or_propose(turn, holder, &proposal, decide).await?;
         let Some(effect) = effect else { return Ok(None) };
         Ok(Some(PinResult {
             revision,

@@ -11,6 +11,7 @@ use tamis_trust::Refused;
 
 use super::configurations::{PLAN_CODE, ROUTES_CODE, StartedFilters, ValidationResult, no_room};
 use super::preview::ApplyPreview;
+use super::stopped::StoppedSlots;
 use crate::plane::control::Control;
 use crate::plane::control::compute_turns::{CallerPresence, ComputingPlace, StateCopy};
 use crate::plane::rights::AuthorizedCaller;
@@ -30,10 +31,11 @@ impl Control {
         let crowded = effect.crowded.first().filter(|_| adds(change));
         if let Some(rule) = crowded {
             let refusals = vec![no_room(PLAN_CODE, rule.clone())];
-            return Ok(DocumentFaults { problems: Vec::new(), refusals });
+            return Ok(DocumentFaults { refusals, ..DocumentFaults::default() });
         }
         let changed = namespaces(change);
-        let started = StartedFilters { plans: &effect.fresh, read: None, changed: &changed };
+        let (plans, trust) = (&effect.fresh, effect.trust.as_ref());
+        let started = StartedFilters { plans, read: None, trust, changed: &changed };
         let results = self.validate_filters(started, place).await?;
         // A filter is pinned after its attachment exists, so a missing pin is not a fault of the documents.
         let folded = effect.problems.iter().filter(|one| one.code != "pin.missing");
@@ -56,16 +58,27 @@ impl Control {
             problems.extend(self.compute_on_state(turn, found).await?);
         }
         problems.retain(|one| is_for(holder, one));
-        Ok(DocumentFaults { problems, refusals })
+        let stopped = self.stopped_slots(holder, preview, place).await?;
+        Ok(DocumentFaults { problems, refusals, stopped })
     }
 }
 
 /// What is wrong with a change of documents.
+#[derive(Default)]
 pub(super) struct DocumentFaults {
     /// What would be left out; whoever confirms it may have it so.
     pub(super) problems: Vec<Problem>,
     /// What would harm others: nobody can confirm it.
     pub(super) refusals: Vec<Refused>,
+    /// What would stop; whoever confirms it may have it so.
+    pub(super) stopped: StoppedSlots,
+}
+
+impl DocumentFaults {
+    /// The rules that refuse the change until somebody confirms it.
+    pub(super) fn to_confirm(&self) -> Vec<Refused> {
+        self.stopped.refusal().into_iter().chain(self.problems.iter().map(as_refusal)).collect()
+    }
 }
 
 /// The namespaces whose documents a change writes.
@@ -101,7 +114,7 @@ fn filter_problems(
         }));
     }
     for (pointer, message) in faults {
-        let message = format!("{} refuses this: {message}", plan.filter);
+        let message = format!("{} refuses this and says: {message}", plan.filter);
         let at = (attachment.as_str(), &*plan.config_place(&pointer));
         let found = problem_at(state, change, at, "filter.configure", message);
         problems.extend(found.map(|mut found| {
@@ -146,7 +159,7 @@ fn problem_at(
 }
 
 /// A problem of a document as a rule that refuses until somebody confirms.
-pub(super) fn as_refusal(problem: &Problem) -> Refused {
+fn as_refusal(problem: &Problem) -> Refused {
     let place = &problem.place;
     Refused {
         code: "document.problem".into(),

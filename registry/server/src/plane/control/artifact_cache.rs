@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tamis_api::ApiProblem;
 use tamis_journal::BlobDigest;
-use tamis_trust::{Digest, SignaturePolicy};
+use tamis_trust::{Digest, Manifest, SignaturePolicy, TrustError};
 
 use crate::plane::control::Control;
 use crate::plane::problem::problem;
@@ -20,6 +20,8 @@ const MAX_KEPT: usize = 10_000;
 pub(crate) struct Artifact {
     /// The manifest, byte for byte.
     pub(crate) manifest: String,
+    /// The same, parsed.
+    pub(crate) parsed: Result<Arc<Manifest>, TrustError>,
     /// Bundles, one per line.
     pub(crate) bundles: Vec<String>,
     /// Where the log recorded each of them.
@@ -71,6 +73,15 @@ impl Control {
             ids.as_ref().is_none_or(|ids| *ids == key_ids(&self.policies(&self.state())))
         };
         Ok(known.filter(|(_, ids)| still(ids)).map(|(artifact, _)| artifact))
+    }
+}
+
+#[cfg(test)]
+impl Control {
+    /// Keeps an artifact as if it had been read: no repository has anything that refers to it.
+    pub(crate) fn remember(&self, digest: Digest, artifact: Artifact) {
+        let (referrers, artifact) = (Vec::new(), Arc::new(artifact));
+        self.0.artifacts.keep(digest, CachedArtifact { referrers, trusted: None, artifact });
     }
 }
 

@@ -65,7 +65,7 @@ impl Control {
 
     /// Whether a caller who may know a filter may know an artifact.
     fn may_read(&self, holder: &AuthorizedCaller, filter: &Name, artifact: &Artifact) -> bool {
-        match Manifest::parse(artifact.manifest.as_bytes()) {
+        match &artifact.parsed {
             Ok(manifest) if manifest.name() == filter => true,
             Ok(manifest) => self.may_know(holder, manifest.name()),
             // Of no filter at all.
@@ -110,6 +110,7 @@ impl Control {
         let known: Vec<BlobDigest> = referrers.iter().map(|one| one.digest.clone()).collect();
         let Some(bytes) = self.manifest_of(&name).await? else { return Ok(None) };
         let Ok(manifest) = String::from_utf8(bytes.to_vec()) else { return Ok(None) };
+        let parsed = Manifest::parse(manifest.as_bytes()).map(Arc::new);
         let mut found = Vec::new();
         for referrer in referrers.iter().take(MAX_REFERRERS) {
             if let Some(bundle) = self.bundle(&referrer.digest).await? {
@@ -122,7 +123,7 @@ impl Control {
             // crowd them out, the shortest before the others, since blanks are free; then the oldest.
             let mut policies = self.policies(&self.state());
             trusted = Some(key_ids(&policies));
-            if let Ok(manifest) = Manifest::parse(manifest.as_bytes()) {
+            if let Ok(manifest) = &parsed {
                 policies.retain(|policy| policy.covers(manifest.name()).is_some());
             }
             found.sort_by_cached_key(|(bundle, _)| {
@@ -133,7 +134,7 @@ impl Control {
             while is_crowded(&found) && found.pop().is_some() {}
         }
         let (bundles, logged) = found.into_iter().unzip();
-        let artifact = Arc::new(Artifact { manifest, bundles, logged });
+        let artifact = Arc::new(Artifact { manifest, parsed, bundles, logged });
         let cached = CachedArtifact { referrers: known, trusted, artifact: Arc::clone(&artifact) };
         self.0.artifacts.keep(*digest, cached);
         Ok(Some(artifact))
@@ -170,8 +171,8 @@ impl Control {
 
     /// The component that a manifest describes.
     async fn component(&self, artifact: &Artifact) -> Result<Bytes, ApiProblem> {
-        let manifest = Manifest::parse(artifact.manifest.as_bytes())
-            .map_err(|error| problem(422, "artifact", error.to_string()))?;
+        let manifest = artifact.parsed.as_ref();
+        let manifest = manifest.map_err(|error| problem(422, "artifact", error.to_string()))?;
         let digest = blob_digest(&manifest.component_digest())?;
         self.0.blobs.read(&digest, MAX_COMPONENT_BYTES).await.map_err(|error| blob(&error))
     }

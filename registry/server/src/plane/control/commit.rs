@@ -3,7 +3,7 @@
 use tamis_api::ApiProblem;
 use tamis_director::{RecordBody, State};
 use tamis_journal::{CommitFailure, FoldedWriter, JournalError, Record};
-use tamis_oci::{Author, Code};
+use tamis_oci::Author;
 
 use crate::plane::control::compute_turns::Turn;
 use crate::plane::control::precedence::Decision;
@@ -77,21 +77,6 @@ impl Control {
         let author = author.into();
         let written = self.0.folded.commit(author.actor(), decide, || self.must_still_hold(author));
         written.await.map_err(problem_of)
-    }
-}
-
-impl Control {
-    /// Refuses a caller whose token was revoked, replaced or expired since its request came. Asked between a decision and its
-    /// append: a token that ends later ends in an entry behind the head that was decided on, so that the append fails.
-    ///
-    /// # Errors
-    /// [`ApiProblem`]; also when the journal cannot be read.
-    pub(crate) async fn must_still_hold(&self, author: Author<'_>) -> Result<(), ApiProblem> {
-        let held = self.0.store.must_still_hold(author).await;
-        held.map_err(|refusal| match refusal.code() {
-            Code::Unauthorized => problem::ended(author.actor()),
-            _ => problem::unreadable(),
-        })
     }
 }
 

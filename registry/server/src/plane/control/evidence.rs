@@ -7,8 +7,8 @@ use tamis_api::ApiProblem;
 use tamis_director::State;
 use tamis_resources::plan::{FilterPlan, SignedByPlan};
 use tamis_trust::{
-    Manifest, Name, Refused, SignaturePolicy, VerificationRequest, VerifiedFilter,
-    code::REVOKED_KEY, verify, verify_manifest,
+    Name, Refused, SignaturePolicy, VerificationRequest, VerifiedFilter, code::REVOKED_KEY, verify,
+    verify_manifest, verify_parsed,
 };
 
 use crate::plane::control::Control;
@@ -40,11 +40,14 @@ impl Control {
             policy_age: policy.map_or(Duration::ZERO, |policy| policy.age(now)),
             now,
         };
-        let verified = verify(&request, component)
-            .map_err(|one| refused(vec![name_revoker(&self.state(), &policies, one)]))?;
-        let manifest = Manifest::parse(artifact.manifest.as_bytes())
-            .map_err(|error| problem(422, "artifact", error.to_string()))?;
+        let verified = match &artifact.parsed {
+            Ok(manifest) => verify_parsed(&request, manifest, component),
+            Err(_) => verify(&request, component),
+        };
+        let verified =
+            verified.map_err(|one| refused(vec![name_revoker(&self.state(), &policies, one)]))?;
         let (examine, bytes) = (Arc::clone(&self.0.examine), component.clone());
+        let manifest = Arc::clone(&verified.manifest);
         let checked =
             tokio::task::spawn_blocking(move || examine.check_claims(&manifest, &bytes)).await;
         match checked {
@@ -54,13 +57,14 @@ impl Control {
         }
     }
 
-    /// Why an artifact lacks signatures that its grant asks for. What the policies themselves refuse is
+    /// Why an artifact lacks signatures that its grant asks for, under these policies. What the policies themselves refuse is
     /// refused when it is pinned.
     pub(crate) fn missing_signatures(
         &self,
         plan: &FilterPlan,
         signed_by: &SignedByPlan,
         WholeArtifact { digest, artifact, .. }: &WholeArtifact,
+        policies: &[SignaturePolicy],
     ) -> Option<Refused> {
         let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
         let request = VerificationRequest {
@@ -69,7 +73,7 @@ impl Control {
             manifest: artifact.manifest.as_bytes(),
             bundles: &lines,
             logged: &artifact.logged,
-            policies: &self.policies(&self.state()),
+            policies,
             policy_age: Duration::ZERO,
             now: self.now_secs(),
         };

@@ -478,8 +478,9 @@ impl Member {
         if !changed && statistics.is_empty() && shadows.is_empty() {
             return None;
         }
-        // Each renewal would be an entry; renewals are recorded in batches elsewhere.
-        let whole = NodeReport { statistics, shadows, identity: None, ..last.clone() };
+        // Each renewal would be an entry; renewals are recorded in batches elsewhere. Who uses plain text is for the moment.
+        let (identity, plaintext) = (None, Vec::new());
+        let whole = NodeReport { statistics, shadows, identity, plaintext, ..last.clone() };
         self.written = Some(last.clone());
         // A report that fits into no entry must not block the reports of others.
         let Some(report) = whole.within(MAX_BODY_BYTES) else {

@@ -48,6 +48,7 @@ pub(crate) fn diff(
             .into_iter()
             .map(|(node, listener)| EmptiedChain { node, listener })
             .collect(),
+        unguarded: diff.unguarded,
         problems: diff.problems.iter().map(document).collect(),
         services: diff.services,
         touched: diff.touched,
@@ -75,18 +76,17 @@ pub(crate) fn fields(fields: Vec<director::FieldEffect>) -> Vec<FieldChange> {
 
 /// Leaves out services of others.
 fn seen(diff: &mut Diff, holder: &AuthorizedCaller) {
-    if holder.may_at(Verb::Observe, "*") || holder.may_at(Verb::Operate, "*") {
+    if holder.sees("*") {
         return;
     }
-    let sees = |service: &str| {
-        holder.may_at(Verb::Observe, service) || holder.may_at(Verb::Operate, service)
-    };
+    let sees = |service: &str| holder.sees(service);
     let node = |node: &str| node.parse::<NodeName>().is_ok_and(|node| sees(node.key()));
     diff.slots.retain(|slot| sees(&slot.service));
     diff.others.retain(|service, _| sees(service));
     diff.nodes_added.retain(|one| node(one));
     diff.nodes_removed.retain(|one| node(one));
     diff.emptied.retain(|one| node(&one.node));
+    diff.unguarded.retain(|service, _| sees(service));
     diff.touched.retain(|service| sees(service));
 }
 
@@ -106,20 +106,23 @@ fn slot(slot: director::SlotEffect) -> SlotDiff {
         service: slot.service,
         slot: slot.slot,
         nodes: slot.nodes,
+        guards: slot.guards,
         change,
-        before: before.map(side),
-        after: after.map(side),
+        before: before.map(contents),
+        after: after.map(contents),
         parts: parts.into_iter().map(|part| word(part).to_owned()).collect(),
     }
 }
 
-fn side(side: director::SlotContent) -> SlotContents {
+/// The content of a slot in the form of the API.
+pub(crate) fn contents(side: director::SlotContent) -> SlotContents {
     SlotContents {
         filter: side.filter,
         version: side.version,
         digest: side.digest.map(|digest| digest.to_string()),
         config: side.config.to_string(),
         refused: side.refused,
+        why: None,
     }
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use tamis_api::{ApiProblem, DocumentText, DocumentVersion, HistoryItem, PinView, RevocationView};
-use tamis_director::{self as director, FilterEvent, FilterEventKind, RecordBody};
+use tamis_director::{self as director, FilterEvent, FilterEventKind, RecordBody, State};
 use tamis_oci::Verb;
+use tamis_resources::Resource;
 use tamis_trust::{Digest, Name};
 
 use crate::plane::control::Control;
@@ -60,7 +61,7 @@ impl Control {
     /// whoever asks sees what it was, not where else and not why: that speaks of them.
     ///
     /// # Errors
-    /// [`ApiProblem`] when the filter's name is invalid.
+    /// [`ApiProblem`] when the filter's name is invalid, or there never was such a service or filter.
     pub fn history(
         &self,
         holder: &AuthorizedCaller,
@@ -69,9 +70,10 @@ impl Control {
     ) -> Result<Vec<HistoryItem>, ApiProblem> {
         let state = self.state();
         let filters: Vec<Name> = match filter {
-            Some(filter) => vec![name(filter)?],
+            Some(filter) => vec![known_filter(&state, holder, service, name(filter)?)?],
             None => state.filters().cloned().collect(),
         };
+        must_be_known(&state, service)?;
         let mut items: Vec<HistoryItem> = Vec::new();
         for filter in filters {
             let happened = state.history(service, &filter).into_iter();
@@ -126,6 +128,55 @@ impl Control {
         let (source, digest) = (found.source, found.digest.to_string());
         Ok(DocumentText { revision, source, digest, text: found.text })
     }
+}
+
+/// The kinds of documents whose names are names of services.
+const SERVICES: [&str; 3] = ["Service", "Gateway", "ExternalService"];
+
+/// Fails for a service that never was.
+fn must_be_known(state: &State, service: &str) -> Result<(), ApiProblem> {
+    let keys = SERVICES.map(|kind| format!("{kind}/{service}"));
+    let is_known = service == "*"
+        || keys.iter().any(|key| state.versions(key).next().is_some())
+        || state.pins().any(|pin| pin.service == service)
+        || state.known_services().contains(service);
+    if is_known {
+        return Ok(());
+    }
+    let way = "`tamis get services` and `tamis get gateways` list those that there are";
+    Err(missing(format!("there is no service or gateway {service}, and there never was"), way))
+}
+
+/// A filter with which something happened in a service, or that a pin or a document is about that the caller may see: what is
+/// of others alone is not for everybody to find out.
+fn known_filter(
+    state: &State,
+    holder: &AuthorizedCaller,
+    service: &str,
+    filter: Name,
+) -> Result<Name, ApiProblem> {
+    let pinned = |pin: &director::ServicePin| {
+        pin.filter == filter && (pin.service == "*" || holder.sees(&pin.service))
+    };
+    let names = |(key, held): (&String, &director::DocumentInForce)| {
+        let of = match held.resource() {
+            Resource::FilterAttachment(spec) => &spec.filter,
+            Resource::Grant(spec) => &spec.filter,
+            _ => return false,
+        };
+        of == filter.as_str() && key.split_once('/').is_some_and(|(_, place)| holder.sees(place))
+    };
+    let described = || state.versions(&format!("Filter/{filter}")).next().is_some();
+    let is_known = !state.history(service, &filter).is_empty()
+        || (holder.sees("*") && state.filters().any(|known| *known == filter))
+        || state.pins().any(pinned)
+        || (holder.sees(filter.as_str()) && described())
+        || state.documents().iter().any(names);
+    if is_known {
+        return Ok(filter);
+    }
+    let way = "`tamis pins` and `tamis get filters` list those that there are";
+    Err(missing(format!("no pin and no document names a filter {filter}"), way))
 }
 
 fn version(one: &director::PastDocument) -> DocumentVersion {
@@ -204,5 +255,37 @@ fn item(holder: &AuthorizedCaller, filter: &Name, happening: &FilterEvent) -> Hi
         document: None,
         services,
         what: what.trim_end_matches([':', ' ']).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plane::fixture::{FILTER, SignedRouter};
+
+    #[tokio::test]
+    async fn a_service_or_a_filter_that_never_was_is_missing_and_one_of_others_looks_the_same() {
+        let scene = SignedRouter::new().await;
+        let control = &scene.world.control;
+        let asked = |who: &str, service: &str, filter: Option<&str>| {
+            control.history(&scene.world.holder(who), service, filter).map_err(|one| one.status)
+        };
+        for (service, filter) in [
+            ("rival/edge", None),
+            ("*", None),
+            ("rival/edge", Some(FILTER)),
+            ("rival/edge", Some("rival/own")),
+        ] {
+            assert!(asked("root", service, filter).is_ok(), "{service} {filter:?}");
+        }
+        for (service, filter) in
+            [("rival/none", None), ("rival/edge", Some("acme/none")), ("*", Some("acme/none"))]
+        {
+            assert_eq!(asked("root", service, filter).unwrap_err(), 404, "{service} {filter:?}");
+        }
+        // `rival/own` is pinned for `rival` alone.
+        for filter in ["rival/own", "rival/none"] {
+            assert_eq!(asked("acme", "acme/edge", Some(filter)).unwrap_err(), 404, "{filter}");
+        }
+        assert!(asked("acme", "acme/edge", Some(FILTER)).is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! Documents in force, with their conditions.
 
 use tamis_api::{
-    ApiProblem, ConditionView, ProgrammedView, ProxyStatus, ResourceList, ResourceSummary,
+    ApiProblem, ConditionView, ProgrammedView, ProxyStatus, Refused, ResourceList, ResourceSummary,
     ResourceView, SlotStateView, SlotView,
 };
 use tamis_director::DocumentInForce;
@@ -115,15 +115,17 @@ fn programmed(
     if !whole && slots.peek().is_none() {
         return None;
     }
-    let wrong = slots.find(|slot| slot.state != SlotStateView::Serving);
+    let wrong = slots.find(|slot| slot.state != SlotStateView::Serving || slot.revoked.is_some());
     let (reason, message) = match (proxy.connected, wrong, proxy.problems.first()) {
         (false, _, _) if proxy.disconnected_ms.is_none() => {
             (NEVER.to_owned(), "it never connected".to_owned())
         }
         (false, _, _) => (DISCONNECTED.to_owned(), "it is not connected".to_owned()),
         (true, Some(slot), _) => {
-            let code = slot.refusal.as_ref().map(|refusal| refusal.code.clone().into_owned());
-            let why = slot.why.clone().unwrap_or_else(|| "it has not reported yet".to_owned());
+            let refusal = slot.refusal.as_ref().or(slot.revoked.as_ref());
+            let code = refusal.map(|refusal| refusal.code.clone().into_owned());
+            let why = slot.why.clone().or(slot.revoked.as_ref().map(Refused::sentence));
+            let why = why.unwrap_or_else(|| "it has not reported yet".to_owned());
             (code.unwrap_or_else(|| PENDING.to_owned()), format!("{}: {why}", slot.slot))
         }
         (true, None, Some(problem)) if whole => (PROBLEMS.to_owned(), problem.message.clone()),
@@ -135,7 +137,8 @@ fn programmed(
     };
     let (node, status) = (proxy.node.clone(), reason == PROGRAMMED);
     let identity = proxy.identity.clone().filter(|_| whole);
-    Some(ProgrammedView { node, status, reason, message, identity })
+    let plaintext = if whole { proxy.plaintext.clone() } else { Vec::new() };
+    Some(ProgrammedView { node, status, reason, message, identity, plaintext })
 }
 
 /// The condition over all proxies; `None` when the document concerns none.

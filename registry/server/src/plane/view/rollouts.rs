@@ -16,7 +16,7 @@ use crate::plane::change::{Attempt, Attempts, agreed, name_capabilities};
 use crate::plane::control::Control;
 use crate::plane::control::artifacts::WholeArtifact;
 use crate::plane::parse::{known_digest, name, version};
-use crate::plane::problem::{bad, refused, unknown};
+use crate::plane::problem::{bad, missing, refused};
 use crate::plane::rights::{AuthorizedCaller, may_agree};
 
 /// A rollout that somebody asks for, with its candidate.
@@ -100,10 +100,11 @@ impl Control {
             Ok((rollout, added))
         };
         let (rollout, added) = attempt.within(check).await?;
-        let guards = self.guards_for(&added);
+        let guards = self.0.rules.guards_for(&added);
         let proposal = director::ProposalRecord { subject: rollout.subject(), needs: needs.kept() };
         let actor = holder.actor();
-        let done = self.commit_in_turn(attempt.into_turn(self).await, holder, |state| {
+        let turn = attempt.into_turn(self).await;
+        let done = self.commit_or_propose(turn, holder, &proposal, |state| {
             holder.must_hold(Verb::Operate, needs)?;
             if state.decided() != decided {
                 return Ok((Vec::new(), RolloutStart::Overtaken));
@@ -125,8 +126,7 @@ impl Control {
             let body = started.map_err(|one| refused(vec![one]))?;
             Ok((vec![body], RolloutStart::Begun))
         });
-        let begun = done.await;
-        let (_, begun) = self.propose_if_needed(holder, begun, proposal.clone()).await?;
+        let (_, begun) = done.await?;
         Ok(match begun {
             RolloutStart::Overtaken => None,
             RolloutStart::Preview(preview) => Some(*preview),
@@ -207,9 +207,7 @@ impl Control {
     pub fn rollout(&self, name: &str) -> Result<RolloutView, ApiProblem> {
         let state = self.state();
         let found = state.rollouts().get(name);
-        found
-            .map(|one| view(&state, one, self.now_ms()))
-            .ok_or_else(|| unknown("rollout of that name"))
+        found.map(|one| view(&state, one, self.now_ms())).ok_or_else(nameless)
     }
 
     /// All rollouts, including ended ones, by name.
@@ -242,6 +240,10 @@ fn names_own(holder: &AuthorizedCaller, request: &RolloutRequest) -> Result<(), 
     ))
 }
 
+fn nameless() -> ApiProblem {
+    missing("there is no rollout of that name", "`tamis rollout status` lists all")
+}
+
 /// The view of a rollout if it started now.
 fn preview(state: &State, rollout: &Rollout, now_ms: u64) -> Result<RolloutView, ApiProblem> {
     let mut then = state.clone();
@@ -249,7 +251,7 @@ fn preview(state: &State, rollout: &Rollout, now_ms: u64) -> Result<RolloutView,
     let written = body.to_body().map_err(|error| crate::plane::problem::body(&error))?;
     then.apply(state.head().saturating_add(1), now_ms, "nobody", body.kind(), &written);
     let found = then.rollouts().get(rollout.name());
-    found.map(|one| view(&then, one, now_ms)).ok_or_else(|| unknown("rollout of that name"))
+    found.map(|one| view(&then, one, now_ms)).ok_or_else(nameless)
 }
 
 /// The one digest that all the services have pinned.

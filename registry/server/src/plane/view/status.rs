@@ -3,21 +3,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tamis_api::{
-    AssignmentView, FleetStatus, ProxyIdentity, ProxyProblem, ProxyStatus, Refused, RunningView,
-    SlotStateView, SlotView,
+    AssignmentView, FleetStatus, PlaintextView, ProxyIdentity, ProxyProblem, ProxyStatus, Refused,
+    RunningView, SlotStateView, SlotView,
 };
 use tamis_director::{AssignmentRecord, NodeWants, Plans, State};
 use tamis_resources::NodeName;
-use tamis_sync::{IdentityReport, ProblemReport, RunningReport, SlotReport, placed};
+use tamis_sync::{
+    IdentityReport, PlaintextReport, ProblemReport, RunningReport, SlotReport, placed,
+};
 use tamis_trust::Timestamp;
 
 use crate::plane::control::fleet::Connection;
 use crate::plane::control::{Control, ControlState};
+use crate::plane::view::revoked::RevokedCode;
 
 impl Control {
     /// Every proxy that documents declare, or those of one service.
     #[must_use]
     pub fn status(&self, service: Option<&str>) -> FleetStatus {
+        let mut status = self.reported(service);
+        RevokedCode::new(self).mark(&mut status);
+        status
+    }
+
+    fn reported(&self, service: Option<&str>) -> FleetStatus {
         let now = self.now_ms();
         let state = self.state();
         let mut plans = self.plans();
@@ -57,6 +66,7 @@ impl Control {
         let live = connection.as_ref().filter(|it| it.connected).and_then(|it| it.last.as_ref());
         let identity = live.and_then(|last| last.identity.as_ref()).map(identity);
         let identity = identity.or_else(|| self.known_identity(&state.identities, &name));
+        let plaintext = live.map(|last| last.plaintext.iter().map(plaintext).collect());
         let mut problems: Vec<ProxyProblem> = problems.iter().map(problem).collect();
         if let Some(expired) = identity.as_ref().and_then(|it| expired(it, now))
             && !problems.iter().any(|one| one.code == expired.code)
@@ -65,6 +75,7 @@ impl Control {
         }
         ProxyStatus {
             identity,
+            plaintext: plaintext.unwrap_or_default(),
             service: node.key().to_owned(),
             connected: matches!(connected, ConnectionState::Here | ConnectionState::Elsewhere),
             disconnected_ms: match connected {
@@ -123,6 +134,12 @@ fn identity(report: &IdentityReport) -> ProxyIdentity {
         expires_ms: report.expires.saturating_mul(1_000),
         renewed_ms: report.renewed.map(|second| second.saturating_mul(1_000)),
     }
+}
+
+fn plaintext(report: &PlaintextReport) -> PlaintextView {
+    let PlaintextReport { port, open, total, used } = *report;
+    let used_ms = used.map(|second| second.saturating_mul(1_000));
+    PlaintextView { port, open, total, used_ms }
 }
 
 /// The problem of a proxy that cannot prove who it is any more. A proxy that is not connected does not report it.
@@ -223,13 +240,14 @@ fn judge(
         state,
         why,
         refusal,
+        revoked: None,
     }
 }
 
 /// What a proxy does before it reports, and where to look if that takes long.
-const PENDING: &str = "its proxy has not reported on it yet: it fetches, verifies and compiles it first, which takes up to a minute for a large component; after that, look into the log of the proxy";
+const PENDING: &str = "its proxy has not reported on this version yet: the proxy first fetches, verifies and compiles it, up to a minute for a large component; if it stays pending, read the log of the proxy";
 /// The same where another version runs.
-const PENDING_BEHIND: &str = "its proxy has not reported on it yet, and runs the one before until then: it fetches, verifies and compiles it first, which takes up to a minute for a large component; after that, look into the log of the proxy";
+const PENDING_BEHIND: &str = "its proxy has not reported on this version yet and runs the previous one: the proxy first fetches, verifies and compiles the new one, up to a minute for a large component; if it stays pending, read the log of the proxy";
 
 /// A refusal in one sentence.
 pub(crate) fn sentence(refusal: &Refused) -> String {

@@ -121,6 +121,114 @@ fn check_plan_and_apply_name_the_place_of_what_the_router_refuses_in_its_own_doc
     registry.did(&["apply", "-f", ".", "--confirm"]);
 }
 
+/// A gateway for connections and datagrams, services, and a route of each kind.
+const STREAMS: &str = "\
+kind: Gateway
+apiVersion: gateway.networking.k8s.io/v1
+metadata: { name: streams, namespace: test }
+spec:
+  listeners:
+    - { name: names, port: 7443, protocol: TLS, tls: { mode: Passthrough } }
+    - { name: port, port: 7444, protocol: TCP }
+    - { name: dns, port: 7445, protocol: UDP }
+---
+kind: Service
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: carried, namespace: test }
+spec: { ports: [{ port: 443, protocol: tcp }], endpoints: [{ address: \"127.0.0.1:9\" }] }
+---
+kind: Service
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: answers, namespace: test }
+spec: { ports: [{ port: 53, protocol: udp }], endpoints: [{ address: \"127.0.0.1:9\" }] }
+";
+
+/// A route of connections or datagrams.
+fn stream_route(kind: &str, name: &str, section: &str, more: &str, backend: &str) -> String {
+    let version = if kind == "UDPRoute" { "v1alpha2" } else { "v1" };
+    format!(
+        "---\nkind: {kind}\napiVersion: gateway.networking.k8s.io/{version}\nmetadata: {{ name: {name}, namespace: test }}\n\
+         spec:\n  parentRefs: [{{ name: streams, sectionName: {section} }}]\n{more}  rules:\n    - backendRefs: [{{ name: {backend} }}]\n"
+    )
+}
+
+#[test]
+fn check_plan_and_apply_name_the_place_of_what_is_wrong_with_a_route_of_connections_or_datagrams() {
+    let hosts = "  hostnames: [good.example]\n";
+    let of = [
+        ("TLSRoute", "names", hosts, "carried", "answers"),
+        ("TCPRoute", "port", "", "carried", "answers"),
+        ("UDPRoute", "dns", "", "answers", "carried"),
+    ];
+    let mut good = STREAMS.to_owned();
+    for (kind, section, more, backend, _) in of {
+        good += &stream_route(kind, "held", section, more, backend);
+    }
+    let plane = Plane::new(|folder| folder.write("streams.yaml", &good));
+    let registry = plane.registry("data", &[]);
+    registry.ready();
+    for (kind, section, more, backend, other) in of {
+        let elsewhere = more.replace("good", "other");
+        let unknown = format!("  hostname: a.example\n{elsewhere}");
+        let udp = kind == "UDPRoute";
+        // What is wrong, the document, the line, and the words.
+        let rows = [
+            (
+                "an unknown field",
+                stream_route(kind, "bad", section, &unknown, backend),
+                "hostname:",
+                "hostname",
+            ),
+            (
+                "a missing Service",
+                stream_route(kind, "bad", section, &elsewhere, "gone"),
+                "backendRefs",
+                "there is no Service test/gone",
+            ),
+            (
+                "a Service of another protocol",
+                stream_route(kind, "bad", section, &elsewhere, other),
+                "backendRefs",
+                if udp { "no port with `protocol: udp`" } else { "no port with `protocol: tcp`" },
+            ),
+            (
+                "a missing listener",
+                stream_route(kind, "bad", "gone", &elsewhere, backend),
+                "parentRefs",
+                "no listener with this section",
+            ),
+            (
+                "a conflict",
+                stream_route(kind, "bad", section, more, backend),
+                if more.is_empty() { "parentRefs" } else { "hostnames" },
+                "has more than one",
+            ),
+        ];
+        for (what, text, culprit, says) in rows {
+            plane.folder.write("bad.yaml", &text);
+            let line = text.lines().position(|line| line.contains(culprit)).unwrap() + 1;
+            let checked = tamis(plane.folder.path(), &["check", ".", "--output", "json"]);
+            let live = registry.ask(&["check", ".", "--live"]);
+            let planned = registry.ask(&["plan", "-f", "."]);
+            let applied = registry.ask(&["apply", "-f", "."]);
+            for (command, done) in
+                [("check", checked), ("check --live", live), ("plan", planned), ("apply", applied)]
+            {
+                let told = said(&done);
+                assert!(!done.status.success(), "{kind}, {what}, {command}: {told}");
+                assert!(told.contains(says), "{kind}, {what}, {command}: {told}");
+                let place = names(&json(&done), "bad.yaml", line);
+                assert!(place, "{kind}, {what}, {command} names no line {line}: {told}");
+            }
+            let there = registry.ask(&["get", &kind.to_lowercase(), "bad", "-n", "test"]);
+            assert_eq!(there.status.code(), Some(4), "{kind}, {what}: nothing was taken");
+            std::fs::remove_file(plane.folder.file("bad.yaml")).unwrap();
+        }
+    }
+    // What was good is in force, unchanged.
+    assert!(registry.ask(&["diff", "-f", "."]).status.success());
+}
+
 /// So many routes of a namespace, with so many rules each, to a service of its own.
 fn routes_of(namespace: &str, routes: usize, rules: usize) -> String {
     let path = |_, rule| format!("{{ type: Exact, value: /p{rule}/qqqqqqqqqqqqqqqqqqqq }}");
@@ -154,6 +262,7 @@ fn routes_with(
 #[test]
 fn routes_that_do_not_fit_together_are_refused_whoever_confirms_them_and_stop_nobody() {
     const ROUTES: usize = 8;
+    const STEP: usize = 6;
     let plane = Plane::new(|folder| {
         let listener = "protocol: HTTP }";
         let open = "protocol: HTTP, allowedRoutes: { namespaces: { from: All } } }";
@@ -176,23 +285,23 @@ fn routes_that_do_not_fit_together_are_refused_whoever_confirms_them_and_stop_no
     // Nobody fills the room of all.
     write("much", 50);
     refused("much", "those of a namespace have at most 1048576");
-    // Nor does anybody with few bytes that cost much, one route after the other: others still have half of the router.
+    // Nor does anybody with few bytes that cost much, some routes after the other: others still have half of the router.
     let costly = |route: usize, rule: usize| {
         format!(
             "{{ type: RegularExpression, value: '/r{route}-{rule}/([a-z]{{1,60}}[0-9]{{1,60}})+x' }}"
         )
     };
-    let over = (1..60).find(|routes| {
+    let over = (STEP..60).step_by(STEP).find(|routes| {
         let text = routes_with("costly", *routes, 20, &costly);
         std::fs::create_dir_all(plane.folder.file("costly")).unwrap();
         plane.folder.write("costly/routes.yaml", &text);
         !registry.ask(&["apply", "-f", "costly"]).status.success()
     });
-    assert!(over.is_some_and(|routes| routes > 1), "{over:?}");
+    assert!(over.is_some_and(|routes| routes > STEP), "{over:?}");
     refused("costly", "need more than half of the router's memory");
     write("modest", 2);
     registry.did(&["apply", "-f", "modest"]);
-    let routes = over.unwrap() - 1;
+    let routes = over.unwrap() - STEP;
     let names: Vec<String> = (0..routes).map(|route| format!("r{route}")).collect();
     for name in &names {
         registry.did(&["delete", "httproute", name, "-n", "costly", "--confirm"]);

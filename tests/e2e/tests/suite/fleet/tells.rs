@@ -44,14 +44,14 @@ fn a_refusal_comes_whole_from_the_proxy_to_status_and_describe() {
         (
             "refuse",
             "filter.configure",
-            "filter `test/guest` refuses its configuration: /do: never",
+            "filter `test/guest` refuses its configuration: /do: `refuse` is never accepted",
             "the filter",
             CONFIG_REMEDY,
         ),
         (
             "trap-always",
             "filter.selftest",
-            "`test/guest` failed its self-test in `request`: it stopped with the trap `unreachable`; a panic does that: log an error before it, to see where",
+            "`test/guest` failed its self-test (a call of each hook before it serves) in `on-request`: it stopped with the trap `unreachable`; a panic ends like that: to see its message and line, call `tamis_sdk::log_panics()` first in `configure` (Rust), or log an error before the place that you suspect",
             "its self-test",
             "correct the filter, or pin another version",
         ),
@@ -266,7 +266,7 @@ fn a_document_has_a_history_and_a_way_back_and_an_end() {
         let done = registry.ask(&["delete", "filterattachment", "gest", "-n", "test"]);
         (done.status.code(), said(&done))
     };
-    assert!(code == Some(1) && words.contains("did you mean"), "{words}");
+    assert!(code == Some(4) && words.contains("did you mean"), "{words}");
     registry.did(&[&["delete"], &document[..], &["--confirm"]].concat());
     assert!(history(&document)[3]["digest"].is_null());
     let gone = registry.ask(&[&["get"], &document[..]].concat());

@@ -41,6 +41,14 @@ fn revoked(what: &[&str], code: &str) -> Duration {
     let told = registry.did(&all);
     assert_eq!(told["stops"][0]["service"], "test/edge", "{told}");
     assert_eq!(get(&plane.folder.http, "/").status, 200);
+    // The status says that it runs on, and how to end it.
+    let on = registry.slot(EDGE, SLOT, "runs what is revoked", |one| !one["revoked"].is_null());
+    assert_eq!(on["state"], "serving", "{on}");
+    let words = on["revoked"].to_string();
+    assert!(words.contains("without --now") && words.contains("pin another version"), "{on}");
+    let status = said(&registry.tells(&["status"]));
+    assert!(status.contains(&format!("{SLOT} runs what is revoked")), "{status}");
+    assert!(!status.contains("all well"), "{status}");
     all.extend(["--now", "--confirm"]);
     let began = Instant::now();
     registry.did(&all);
@@ -52,6 +60,7 @@ fn revoked(what: &[&str], code: &str) -> Duration {
     assert_eq!(plane.backend.count(), before);
     let slot = registry.slot(EDGE, SLOT, "runs nothing", |one| one["running"].is_null());
     assert!(slot["why"].as_str().unwrap().contains("revoked"), "{slot}");
+    assert!(slot["revoked"].is_null(), "it runs no more: {slot}");
     took
 }
 

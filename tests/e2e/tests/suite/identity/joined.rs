@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 use tamis_e2e::{
@@ -177,9 +178,16 @@ impl Shop {
     pub(super) fn registry_after(self, arguments: &[&str], act: impl FnOnce(&Self)) -> Self {
         self.relay.cut();
         act(&self);
+        self.registry_stopped(arguments, Duration::ZERO)
+    }
+
+    /// The registry ends, and starts again after this time.
+    pub(super) fn registry_stopped(self, arguments: &[&str], away: Duration) -> Self {
+        self.relay.cut();
         let Self { mesh, relay, backend, pay, cart, guest } = self;
         let Mesh { folder, running, .. } = mesh;
         assert!(running.end("-INT").success());
+        std::thread::sleep(away);
         let mesh = Mesh::serve(folder, &Self::arguments(&relay, arguments));
         relay.to(&[&mesh.proxies]);
         Self { mesh, relay, backend, pay, cart, guest }
@@ -252,7 +260,7 @@ impl Shop {
     }
 
     /// Records of the sidecar of `pay`.
-    fn record(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub(super) fn record(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         eventually(what, || {
             let text = fs::read_to_string(self.mesh.folder.path().join("state-pay.jsonl")).ok()?;
             let records = text.lines().filter_map(|line| serde_json::from_str(line).ok());

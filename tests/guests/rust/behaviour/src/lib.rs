@@ -31,7 +31,10 @@ impl Filter for Behaviour {
 
     fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
         match settings.r#do.as_str() {
-            "refuse" => Err(vec![ConfigError { pointer: "/do".into(), message: "never".into() }]),
+            "refuse" => Err(vec![ConfigError {
+                pointer: "/do".into(),
+                message: "`refuse` is never accepted".into(),
+            }]),
             "refuse-silently" => Err(Vec::new()),
             "import-in-validate" => {
                 clock::unix_ms();

@@ -13,7 +13,8 @@ fn slot(name: &str, words: usize) -> SlotReport {
 fn report(slots: Vec<SlotReport>) -> NodeReport {
     let node = "sidecar:shop/a/0".to_owned();
     let (statistics, shadows, problems) = (Vec::new(), Vec::new(), Vec::new());
-    NodeReport { node, slots, statistics, shadows, problems, identity: None }.bounded()
+    NodeReport { node, slots, statistics, shadows, problems, identity: None, plaintext: Vec::new() }
+        .bounded()
 }
 
 /// What is written of a proxy that sends these reports in turn, in so many passes.

@@ -1,21 +1,21 @@
-//! Why the gate refused a request, and the reply to it.
+//! Why the intake refused a request, and the reply to it.
 
 use http::HeaderValue;
 
-use super::GateReasons;
+use super::IntakeReasons;
 
-/// A request that the gate refused from its head, so that no handler saw it.
+/// A request that the intake refused from its head, so that no handler saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedRequest {
     /// The reason.
-    pub refusal: GateRefusal,
+    pub refusal: IntakeRefusal,
     /// The received part of its first line, at most 1 KiB, unchecked.
     pub line: Vec<u8>,
 }
 
 /// A request, or the rest of one, that can be read in more than one way or exceeds a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum GateRefusal {
+pub enum IntakeRefusal {
     /// The bytes are not HTTP/1 at all; the connection closes without a reply.
     NotHttp,
     /// The request line is not `METHOD SP target SP HTTP/1.x`.
@@ -63,7 +63,7 @@ pub enum GateRefusal {
     BodyTimeout,
 }
 
-impl GateRefusal {
+impl IntakeRefusal {
     /// The stable code, as in `x-tamis-reason`.
     #[must_use]
     pub fn code(self) -> &'static str {
@@ -122,13 +122,13 @@ impl GateRefusal {
 
     /// The whole reply, with the id of the request if it has one; empty when there is no reply.
     #[must_use]
-    pub fn reply(self, reasons: GateReasons, request_id: Option<&HeaderValue>) -> String {
+    pub fn reply(self, reasons: IntakeReasons, request_id: Option<&HeaderValue>) -> String {
         let Some(status) = self.status() else { return String::new() };
         let id = request_id.and_then(|id| id.to_str().ok());
         let id = id.map(|id| format!("x-request-id: {id}\r\n")).unwrap_or_default();
         let reason = match reasons {
-            GateReasons::Show => format!("x-tamis-reason: {}\r\n", self.code()),
-            GateReasons::Hide => String::new(),
+            IntakeReasons::Show => format!("x-tamis-reason: {}\r\n", self.code()),
+            IntakeReasons::Hide => String::new(),
         };
         format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n{reason}{id}\r\n")
     }

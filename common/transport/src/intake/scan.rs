@@ -2,9 +2,8 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::GateLimits;
-use super::head;
-use super::refusal::GateRefusal;
+use super::IntakeLimits;
+use super::refusal::IntakeRefusal;
 
 /// A search that goes on where it stopped when more bytes arrive.
 #[derive(Debug, Default, Clone, Copy)]
@@ -27,8 +26,8 @@ impl HeadScan {
     pub(crate) fn find(
         &mut self,
         bytes: &mut BytesMut,
-        limits: &GateLimits,
-    ) -> Result<Option<usize>, GateRefusal> {
+        limits: &IntakeLimits,
+    ) -> Result<Option<usize>, IntakeRefusal> {
         if self.scanned == 0 && self.blank == BlankLine::Allowed && bytes.starts_with(b"\r\n") {
             self.blank = BlankLine::Seen;
             bytes.advance(2);
@@ -39,9 +38,9 @@ impl HeadScan {
         for at in memchr::memchr_iter(b'\n', window.get(from..).unwrap_or_default()) {
             let at = from.saturating_add(at);
             let line = window.get(start..at).unwrap_or_default();
-            let Some(line) = line.strip_suffix(b"\r") else { return Err(GateRefusal::LineEnd) };
-            if start == 0 && !head::looks_like_http(line) {
-                return Err(GateRefusal::NotHttp);
+            let Some(line) = line.strip_suffix(b"\r") else { return Err(IntakeRefusal::LineEnd) };
+            if start == 0 && !looks_like_http(line) {
+                return Err(IntakeRefusal::NotHttp);
             }
             start = at.saturating_add(1);
             if line.is_empty() {
@@ -50,9 +49,14 @@ impl HeadScan {
             }
         }
         if bytes.len() >= limits.max_head_bytes {
-            return Err(GateRefusal::HeadTooLarge);
+            return Err(IntakeRefusal::HeadTooLarge);
         }
         self.scanned = start;
         Ok(None)
     }
+}
+
+/// Whether a first line, without its end, could be an attempt at HTTP/1 at all.
+fn looks_like_http(line: &[u8]) -> bool {
+    memchr::memmem::find(line, b"HTTP/").is_some() || memchr::memchr_iter(b' ', line).count() < 2
 }

@@ -2,8 +2,8 @@
 //!
 //! Sources: RFC 9112 §2.2, §3, §5, §6; RFC 9110 §5.6.2, §7.2.
 
-use super::refusal::GateRefusal;
-use super::{ConnectMethod, GateLimits};
+use super::refusal::IntakeRefusal;
+use super::{ConnectMethod, IntakeLimits};
 use crate::message::field::{is_look_alike, is_token, list_contains, split_field, trim};
 
 /// How the end of the message is found.
@@ -42,7 +42,7 @@ pub struct JudgedRequest<'a> {
 ///
 /// # Errors
 /// The first rule that the head breaks.
-pub fn judge(head: &[u8], limits: &GateLimits) -> Result<Framing, GateRefusal> {
+pub fn judge(head: &[u8], limits: &IntakeLimits) -> Result<Framing, IntakeRefusal> {
     read(head, limits, |_name, _value| Ok(())).map(|request| request.framing)
 }
 
@@ -52,9 +52,9 @@ pub fn judge(head: &[u8], limits: &GateLimits) -> Result<Framing, GateRefusal> {
 /// The first rule that the head breaks, or the error of `take`.
 pub fn read<'a>(
     head: &'a [u8],
-    limits: &GateLimits,
-    mut take: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), GateRefusal>,
-) -> Result<JudgedRequest<'a>, GateRefusal> {
+    limits: &IntakeLimits,
+    mut take: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), IntakeRefusal>,
+) -> Result<JudgedRequest<'a>, IntakeRefusal> {
     let mut lines = Lines { rest: head };
     let request = RequestLine::parse(lines.next_line()?.unwrap_or_default())?;
     let mut fields = Fields::default();
@@ -65,7 +65,7 @@ pub fn read<'a>(
         }
         count = count.saturating_add(1);
         if count > limits.max_fields {
-            return Err(GateRefusal::HeadTooLarge);
+            return Err(IntakeRefusal::HeadTooLarge);
         }
         let (name, value) = split_field(line)?;
         fields.take(name, value, request.minor)?;
@@ -86,21 +86,16 @@ pub fn read<'a>(
     })
 }
 
-/// Whether a first line, without its end, could be an attempt at HTTP/1 at all.
-pub(super) fn looks_like_http(line: &[u8]) -> bool {
-    memchr::memmem::find(line, b"HTTP/").is_some() || memchr::memchr_iter(b' ', line).count() < 2
-}
-
 struct Lines<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Lines<'a> {
-    fn next_line(&mut self) -> Result<Option<&'a [u8]>, GateRefusal> {
+    fn next_line(&mut self) -> Result<Option<&'a [u8]>, IntakeRefusal> {
         let Some(at) = memchr::memchr(b'\n', self.rest) else { return Ok(None) };
         let (line, rest) = self.rest.split_at(at);
         self.rest = rest.get(1..).unwrap_or_default();
-        line.strip_suffix(b"\r").map(Some).ok_or(GateRefusal::LineEnd)
+        line.strip_suffix(b"\r").map(Some).ok_or(IntakeRefusal::LineEnd)
     }
 }
 
@@ -111,33 +106,33 @@ struct RequestLine<'a> {
 }
 
 impl<'a> RequestLine<'a> {
-    fn parse(line: &'a [u8]) -> Result<Self, GateRefusal> {
+    fn parse(line: &'a [u8]) -> Result<Self, IntakeRefusal> {
         if memchr::memchr2(b'\r', 0, line).is_some() {
-            return Err(GateRefusal::LineEnd);
+            return Err(IntakeRefusal::LineEnd);
         }
         let mut parts = line.splitn(3, |byte| *byte == b' ');
         let (Some(method), Some(target), Some(version)) =
             (parts.next(), parts.next(), parts.next())
         else {
-            return Err(GateRefusal::RequestLine);
+            return Err(IntakeRefusal::RequestLine);
         };
         if !is_token(method) {
-            return Err(GateRefusal::RequestLine);
+            return Err(IntakeRefusal::RequestLine);
         }
         let minor = match version {
             b"HTTP/1.1" => 1,
             b"HTTP/1.0" => 0,
             [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
-                return Err(GateRefusal::Version);
+                return Err(IntakeRefusal::Version);
             }
-            _ => return Err(GateRefusal::RequestLine),
+            _ => return Err(IntakeRefusal::RequestLine),
         };
         let request = Self { method, target, minor };
         request.check_target()?;
         Ok(request)
     }
 
-    fn check_target(&self) -> Result<(), GateRefusal> {
+    fn check_target(&self) -> Result<(), IntakeRefusal> {
         let query = memchr::memchr(b'?', self.target).unwrap_or(self.target.len());
         let (path, query) = self.target.split_at(query);
         // What the `http` crate takes for no target hyper would refuse on its own, without a word.
@@ -152,7 +147,7 @@ impl<'a> RequestLine<'a> {
                 _ => self.authority().is_some(),
             }
         };
-        if visible && form { Ok(()) } else { Err(GateRefusal::Target) }
+        if visible && form { Ok(()) } else { Err(IntakeRefusal::Target) }
     }
 
     /// The authority of an absolute target (RFC 9112 §3.2.2).
@@ -166,12 +161,12 @@ impl<'a> RequestLine<'a> {
         rest.get(..end)
     }
 
-    fn check_host(&self, host: Option<&[u8]>, limits: &GateLimits) -> Result<(), GateRefusal> {
+    fn check_host(&self, host: Option<&[u8]>, limits: &IntakeLimits) -> Result<(), IntakeRefusal> {
         let Some(host) = host else {
-            return if self.minor == 0 { Ok(()) } else { Err(GateRefusal::Host) };
+            return if self.minor == 0 { Ok(()) } else { Err(IntakeRefusal::Host) };
         };
         if !is_host(host) {
-            return Err(GateRefusal::Host);
+            return Err(IntakeRefusal::Host);
         }
         let named = match (self.method == b"CONNECT", limits.connect) {
             (false, _) => self.authority(),
@@ -180,7 +175,7 @@ impl<'a> RequestLine<'a> {
             (true, ConnectMethod::Refuse) => None,
         };
         match named {
-            Some(named) if !same_authority(named, host) => Err(GateRefusal::HostMismatch),
+            Some(named) if !same_authority(named, host) => Err(IntakeRefusal::HostMismatch),
             _ => Ok(()),
         }
     }
@@ -216,7 +211,7 @@ enum Codings {
 }
 
 impl<'a> Fields<'a> {
-    fn take(&mut self, name: &[u8], value: &'a [u8], minor: u8) -> Result<(), GateRefusal> {
+    fn take(&mut self, name: &[u8], value: &'a [u8], minor: u8) -> Result<(), IntakeRefusal> {
         match name.len() {
             2 if name.eq_ignore_ascii_case(b"te") => {
                 self.trailers |= list_contains(value, b"trailers");
@@ -240,19 +235,19 @@ impl<'a> Fields<'a> {
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => self.take_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.take_coding(value, minor),
-            13.. if is_look_alike(name) => Err(GateRefusal::LookAlike),
+            13.. if is_look_alike(name) => Err(IntakeRefusal::LookAlike),
             _ => Ok(()),
         }
     }
 
-    fn take_host(&mut self, value: &'a [u8]) -> Result<(), GateRefusal> {
+    fn take_host(&mut self, value: &'a [u8]) -> Result<(), IntakeRefusal> {
         match self.host.replace(value) {
-            Some(_) => Err(GateRefusal::Host),
+            Some(_) => Err(IntakeRefusal::Host),
             None => Ok(()),
         }
     }
 
-    fn take_length(&mut self, value: &[u8]) -> Result<(), GateRefusal> {
+    fn take_length(&mut self, value: &[u8]) -> Result<(), IntakeRefusal> {
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         let number = digits
             .then(|| str::from_utf8(value).ok()?.parse::<i64>().ok()?.try_into().ok())
@@ -262,13 +257,13 @@ impl<'a> Fields<'a> {
                 self.length = Some(number);
                 Ok(())
             }
-            _ => Err(GateRefusal::ContentLength),
+            _ => Err(IntakeRefusal::ContentLength),
         }
     }
 
-    fn take_coding(&mut self, value: &[u8], minor: u8) -> Result<(), GateRefusal> {
+    fn take_coding(&mut self, value: &[u8], minor: u8) -> Result<(), IntakeRefusal> {
         if minor == 0 {
-            return Err(GateRefusal::TransferEncoding);
+            return Err(IntakeRefusal::TransferEncoding);
         }
         for coding in value.split(|byte| *byte == b',') {
             let chunked = trim(coding).eq_ignore_ascii_case(b"chunked");
@@ -279,7 +274,7 @@ impl<'a> Fields<'a> {
                 Codings::None if chunked => Codings::Chunked,
                 Codings::Foreign if chunked => Codings::ForeignChunked,
                 Codings::None | Codings::Foreign if foreign => Codings::Foreign,
-                _ => return Err(GateRefusal::TransferEncoding),
+                _ => return Err(IntakeRefusal::TransferEncoding),
             };
         }
         Ok(())
@@ -289,15 +284,15 @@ impl<'a> Fields<'a> {
 fn frame(
     request: &RequestLine<'_>,
     fields: &Fields<'_>,
-    limits: &GateLimits,
-) -> Result<Framing, GateRefusal> {
+    limits: &IntakeLimits,
+) -> Result<Framing, IntakeRefusal> {
     let framing = match (fields.codings, fields.length) {
         // The end cannot be found where `chunked` is not the last (RFC 9112 §6.3).
-        (Codings::Foreign, _) => return Err(GateRefusal::TransferEncoding),
+        (Codings::Foreign, _) => return Err(IntakeRefusal::TransferEncoding),
         (Codings::Chunked | Codings::ForeignChunked, Some(_)) => {
-            return Err(GateRefusal::BothLengths);
+            return Err(IntakeRefusal::BothLengths);
         }
-        (Codings::ForeignChunked, None) => return Err(GateRefusal::TransferCoding),
+        (Codings::ForeignChunked, None) => return Err(IntakeRefusal::TransferCoding),
         (Codings::Chunked, None) => Framing::Chunked,
         (Codings::None, Some(0) | None) => Framing::Empty,
         (Codings::None, Some(length)) => Framing::Length(length),
@@ -305,10 +300,10 @@ fn frame(
     let connect = request.method == b"CONNECT";
     let bodiless = matches!(request.method, b"GET" | b"HEAD" | b"TRACE") || connect;
     if framing != Framing::Empty && (bodiless || fields.upgrade) {
-        return Err(GateRefusal::UnexpectedBody);
+        return Err(IntakeRefusal::UnexpectedBody);
     }
     if connect && limits.connect == ConnectMethod::Refuse {
-        return Err(GateRefusal::Connect);
+        return Err(IntakeRefusal::Connect);
     }
     Ok(if connect || fields.upgrade { Framing::Tunnel } else { framing })
 }

@@ -1,4 +1,4 @@
-//! The record of a request that the gate refused, which no other part of the proxy saw.
+//! The record of a request that the intake refused, which no other part of the proxy saw.
 
 use crate::arrival::Arrival;
 use crate::decode::attributes;
@@ -27,12 +27,13 @@ pub(crate) fn record(arrival: &Arrival<'_>, refused: &RefusedRequest) -> Option<
         response_headers: HeaderMap::new(),
         attributes: attributes(connection),
         bounds: HeadBounds::default(),
+        coding: None,
     };
     let request_id = request_id::ensure(&mut HeaderMap::new(), shared.random);
     let mut state = ExchangeState::new(exchange, chain, shared, Some(connection));
     state.request_id = Some(request_id.clone());
     state.reason = Some(refused.refusal.code().into());
-    state.detail = Some("refused at the gate".to_owned());
+    state.detail = Some("refused before it was decoded".to_owned());
     state.note_head(status, &HeaderMap::new());
     state.end(Outcome::default());
     Some(request_id)

@@ -1,7 +1,7 @@
 //! The strict reading of HTTP/1 requests (RFC 9112): a message has exactly one reading, or it is refused.
 //!
 //! The parts are free of I/O: [`head`] judges and reads a head, and a body is stepped through line by line and chunk by
-//! chunk. [`serve`](crate::serve) reads with them and sends [`GateRefusal::reply`].
+//! chunk. [`serve`](crate::serve) reads with them and sends [`IntakeRefusal::reply`].
 
 mod body;
 pub mod head;
@@ -13,11 +13,11 @@ mod tests;
 use std::time::Duration;
 
 pub(crate) use self::body::{Body, MAX_TRAILER_BYTES, MAX_TRAILERS};
-pub use self::refusal::{GateRefusal, RefusedRequest};
+pub use self::refusal::{IntakeRefusal, RefusedRequest};
 
-/// The limits of a connection at the gate.
+/// The limits of a connection at the intake.
 #[derive(Debug, Clone)]
-pub struct GateLimits {
+pub struct IntakeLimits {
     /// Longest head in bytes; 64 KiB.
     pub max_head_bytes: usize,
     /// Most fields in a head; 100.
@@ -34,12 +34,12 @@ pub struct GateLimits {
     /// Whether `CONNECT` opens tunnels here; by default it does not.
     pub connect: ConnectMethod,
     /// Whether refused clients see the code; by default they do.
-    pub reasons: GateReasons,
+    pub reasons: IntakeReasons,
 }
 
-/// Whether a refusal of the gate names the broken rule to the client (`x-tamis-reason`).
+/// Whether a refusal of the intake names the broken rule to the client (`x-tamis-reason`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GateReasons {
+pub enum IntakeReasons {
     /// It does.
     Show,
     /// Only the status is sent.
@@ -55,7 +55,7 @@ pub enum ConnectMethod {
     Allow,
 }
 
-impl Default for GateLimits {
+impl Default for IntakeLimits {
     fn default() -> Self {
         Self {
             max_head_bytes: 64 * 1024,
@@ -65,7 +65,7 @@ impl Default for GateLimits {
             body_timeout: Duration::from_secs(60),
             left_timeout: Duration::from_secs(1),
             connect: ConnectMethod::Refuse,
-            reasons: GateReasons::Show,
+            reasons: IntakeReasons::Show,
         }
     }
 }

@@ -5,7 +5,7 @@ use super::scan::HeadScan;
 use super::*;
 
 /// What of `pieces` is passed on, and why the rest is not.
-fn judged_in(pieces: &[&[u8]]) -> (Vec<u8>, Option<GateRefusal>) {
+fn judged_in(pieces: &[&[u8]]) -> (Vec<u8>, Option<IntakeRefusal>) {
     let (mut reader, mut seen) = (Reader::default(), Vec::new());
     for piece in pieces {
         reader.buffer.extend_from_slice(piece);
@@ -14,10 +14,10 @@ fn judged_in(pieces: &[&[u8]]) -> (Vec<u8>, Option<GateRefusal>) {
         }
     }
     let incomplete = reader.body == Body::Done && !reader.buffer.is_empty();
-    (seen, incomplete.then_some(GateRefusal::Incomplete))
+    (seen, incomplete.then_some(IntakeRefusal::Incomplete))
 }
 
-fn judged(bytes: &[u8]) -> (Vec<u8>, Option<GateRefusal>) {
+fn judged(bytes: &[u8]) -> (Vec<u8>, Option<IntakeRefusal>) {
     judged_in(&[bytes])
 }
 
@@ -35,8 +35,8 @@ impl Default for Reader {
 }
 
 impl Reader {
-    fn read(&mut self, seen: &mut Vec<u8>) -> Result<(), GateRefusal> {
-        let limits = GateLimits::default();
+    fn read(&mut self, seen: &mut Vec<u8>) -> Result<(), IntakeRefusal> {
+        let limits = IntakeLimits::default();
         loop {
             let taken = if self.body == Body::Done {
                 let Some(end) = self.scan.find(&mut self.buffer, &limits)? else { return Ok(()) };
@@ -83,11 +83,11 @@ fn requests_with_one_reading_pass_unchanged() {
 
 #[test]
 fn requests_with_two_readings_are_never_seen() {
-    use GateRefusal as R;
+    use IntakeRefusal as R;
     let line = |line: &str| format!("{line}\r\nHost: a\r\n\r\n");
     let field = |field: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
     let host = |lines: &str| format!("GET / HTTP/1.1\r\n{lines}\r\n");
-    let rows: Vec<(String, GateRefusal)> = vec![
+    let rows: Vec<(String, IntakeRefusal)> = vec![
         (line("GET  / HTTP/1.1"), R::RequestLine),
         (line("GET / HTTP/1.1 "), R::RequestLine),
         (line("GET /"), R::RequestLine),
@@ -214,25 +214,25 @@ fn malformed_chunks_end_the_body_where_they_begin() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
     let long = format!("1;{}\r\na\r\n", "x".repeat(300));
     let trailers = format!("0\r\n{}\r\n", "X: 1\r\n".repeat(33));
-    let rows: &[(&str, GateRefusal)] = &[
-        ("g\r\n", GateRefusal::Chunk),
-        ("\r\n", GateRefusal::Chunk),
-        ("-1\r\n", GateRefusal::Chunk),
-        ("0x1\r\n", GateRefusal::Chunk),
-        (" 1\r\n", GateRefusal::Chunk),
-        ("1 \r\n", GateRefusal::Chunk),
-        ("1;\r\n", GateRefusal::Chunk),
-        ("1;a\rb\r\n", GateRefusal::Chunk),
-        ("1;a\0\r\n", GateRefusal::Chunk),
-        ("1000000000000000\r\n", GateRefusal::Chunk),
-        ("1\n", GateRefusal::LineEnd),
-        (&long, GateRefusal::Chunk),
-        ("0\r\nX\r\n\r\n", GateRefusal::Trailer),
-        ("0\r\nX : 1\r\n\r\n", GateRefusal::Trailer),
-        ("0\r\nContent-Length: 1\r\n\r\n", GateRefusal::Trailer),
-        ("0\r\nHost: b\r\n\r\n", GateRefusal::Trailer),
-        ("0\r\n\n", GateRefusal::LineEnd),
-        (&trailers, GateRefusal::HeadTooLarge),
+    let rows: &[(&str, IntakeRefusal)] = &[
+        ("g\r\n", IntakeRefusal::Chunk),
+        ("\r\n", IntakeRefusal::Chunk),
+        ("-1\r\n", IntakeRefusal::Chunk),
+        ("0x1\r\n", IntakeRefusal::Chunk),
+        (" 1\r\n", IntakeRefusal::Chunk),
+        ("1 \r\n", IntakeRefusal::Chunk),
+        ("1;\r\n", IntakeRefusal::Chunk),
+        ("1;a\rb\r\n", IntakeRefusal::Chunk),
+        ("1;a\0\r\n", IntakeRefusal::Chunk),
+        ("1000000000000000\r\n", IntakeRefusal::Chunk),
+        ("1\n", IntakeRefusal::LineEnd),
+        (&long, IntakeRefusal::Chunk),
+        ("0\r\nX\r\n\r\n", IntakeRefusal::Trailer),
+        ("0\r\nX : 1\r\n\r\n", IntakeRefusal::Trailer),
+        ("0\r\nContent-Length: 1\r\n\r\n", IntakeRefusal::Trailer),
+        ("0\r\nHost: b\r\n\r\n", IntakeRefusal::Trailer),
+        ("0\r\n\n", IntakeRefusal::LineEnd),
+        (&trailers, IntakeRefusal::HeadTooLarge),
     ];
     for (rest, expected) in rows {
         let (seen, refused) = judged(format!("{head}{rest}").as_bytes());
@@ -241,7 +241,7 @@ fn malformed_chunks_end_the_body_where_they_begin() {
     }
     for rest in ["1\r\nab\r\n", "1\r\na\n0\r\n\r\n"] {
         let (seen, refused) = judged(format!("{head}{rest}").as_bytes());
-        assert_eq!(refused, Some(GateRefusal::Chunk), "{rest:?}");
+        assert_eq!(refused, Some(IntakeRefusal::Chunk), "{rest:?}");
         assert!(seen.ends_with(b"1\r\na"));
     }
 }
@@ -252,7 +252,7 @@ fn a_refused_request_hides_all_that_follows_and_nothing_before() {
         b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n",
     );
     assert_eq!(seen, b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert_eq!(refused, Some(GateRefusal::Host));
+    assert_eq!(refused, Some(IntakeRefusal::Host));
 }
 
 /// Streams made of pieces that matter for framing, so that random ones get deep.
@@ -315,9 +315,9 @@ proptest! {
 
 #[test]
 fn connect_is_well_formed_and_not_implemented() {
-    let hidden = GateRefusal::Connect.reply(GateReasons::Hide, None);
+    let hidden = IntakeRefusal::Connect.reply(IntakeReasons::Hide, None);
     assert!(!hidden.contains("tamis") && !hidden.contains("http.connect"), "{hidden}");
-    let reply = GateRefusal::Connect.reply(GateReasons::Show, None);
+    let reply = IntakeRefusal::Connect.reply(IntakeReasons::Show, None);
     assert!(reply.contains("\r\nx-tamis-reason: http.connect\r\n"), "{reply}");
     assert!(reply.starts_with("HTTP/1.1 501 Not Implemented\r\n"), "{reply}");
     assert!(reply.contains("\r\nconnection: close\r\n"), "{reply}");
@@ -325,11 +325,11 @@ fn connect_is_well_formed_and_not_implemented() {
 
 #[test]
 fn where_connect_is_allowed_its_target_and_host_agree() {
-    let limits = GateLimits { connect: ConnectMethod::Allow, ..GateLimits::default() };
+    let limits = IntakeLimits { connect: ConnectMethod::Allow, ..IntakeLimits::default() };
     let judge = |host: &str| {
         let head = format!("CONNECT a:1 HTTP/1.1\r\nHost: {host}\r\n\r\n");
         head::judge(head.as_bytes(), &limits)
     };
     assert_eq!(judge("A:1"), Ok(head::Framing::Tunnel));
-    assert_eq!(judge("b:1"), Err(GateRefusal::HostMismatch));
+    assert_eq!(judge("b:1"), Err(IntakeRefusal::HostMismatch));
 }

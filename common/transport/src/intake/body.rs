@@ -1,6 +1,6 @@
 //! Finds the end of a body, in the same bytes that hyper will read (RFC 9112 §6, §7.1).
 
-use super::refusal::GateRefusal;
+use super::refusal::IntakeRefusal;
 use crate::message::field::{is_look_alike, split_field};
 
 /// Enough for 2^60 bytes; a size line is never longer than [`MAX_SIZE_LINE`].
@@ -55,7 +55,7 @@ pub(crate) enum Body {
 impl Body {
     /// Takes a step: how many of `bytes` are accepted and what comes next; `None` when more bytes are
     /// needed.
-    pub(crate) fn step(self, bytes: &[u8]) -> Result<Option<(usize, Self)>, GateRefusal> {
+    pub(crate) fn step(self, bytes: &[u8]) -> Result<Option<(usize, Self)>, IntakeRefusal> {
         match self {
             Self::Length(left) => Ok(take(left, bytes).map(|(taken, left)| {
                 (taken, if left == 0 { Self::Done } else { Self::Length(left) })
@@ -67,7 +67,7 @@ impl Body {
             Self::ChunkEnd => match bytes {
                 [] | [b'\r'] => Ok(None),
                 [b'\r', b'\n', ..] => Ok(Some((2, Self::ChunkSize))),
-                _ => Err(GateRefusal::Chunk),
+                _ => Err(IntakeRefusal::Chunk),
             },
             Self::Trailer(count, size) => trailer_line(count, size, bytes),
             Self::Done => Ok(None),
@@ -87,23 +87,23 @@ fn take(left: u64, bytes: &[u8]) -> Option<(usize, u64)> {
 fn line(
     bytes: &[u8],
     max: usize,
-    over: GateRefusal,
-) -> Result<Option<(&[u8], usize)>, GateRefusal> {
+    over: IntakeRefusal,
+) -> Result<Option<(&[u8], usize)>, IntakeRefusal> {
     let window = bytes.get(..max).unwrap_or(bytes);
     let Some(at) = memchr::memchr(b'\n', window) else {
         return if bytes.len() >= max { Err(over) } else { Ok(None) };
     };
     let line =
-        window.get(..at).unwrap_or_default().strip_suffix(b"\r").ok_or(GateRefusal::LineEnd)?;
+        window.get(..at).unwrap_or_default().strip_suffix(b"\r").ok_or(IntakeRefusal::LineEnd)?;
     Ok(Some((line, at.saturating_add(1))))
 }
 
-fn size_line(bytes: &[u8]) -> Result<Option<(usize, Body)>, GateRefusal> {
+fn size_line(bytes: &[u8]) -> Result<Option<(usize, Body)>, IntakeRefusal> {
     // Does not wait for the end of the line: a line of digits may never end.
     if bytes.get(..=MAX_SIZE_DIGITS).is_some_and(|start| start.iter().all(u8::is_ascii_hexdigit)) {
-        return Err(GateRefusal::Chunk);
+        return Err(IntakeRefusal::Chunk);
     }
-    let Some((line, length)) = line(bytes, MAX_SIZE_LINE, GateRefusal::Chunk)? else {
+    let Some((line, length)) = line(bytes, MAX_SIZE_LINE, IntakeRefusal::Chunk)? else {
         return Ok(None);
     };
     let digits = line.iter().position(|b| !b.is_ascii_hexdigit()).unwrap_or(line.len());
@@ -112,10 +112,10 @@ fn size_line(bytes: &[u8]) -> Result<Option<(usize, Body)>, GateRefusal> {
         .ok()
         .filter(|text| text.len() <= MAX_SIZE_DIGITS)
         .and_then(|text| u64::from_str_radix(text, 16).ok())
-        .ok_or(GateRefusal::Chunk)?;
+        .ok_or(IntakeRefusal::Chunk)?;
     let plain = extension.iter().all(|b| (b' '..0x7f).contains(b) || *b == b'\t');
     if !plain || !matches!(extension, [] | [b';', _, ..]) {
-        return Err(GateRefusal::Chunk);
+        return Err(IntakeRefusal::Chunk);
     }
     Ok(Some((length, if size == 0 { Body::Trailer(0, 0) } else { Body::ChunkData(size) })))
 }
@@ -124,21 +124,21 @@ fn trailer_line(
     count: usize,
     size: usize,
     bytes: &[u8],
-) -> Result<Option<(usize, Body)>, GateRefusal> {
+) -> Result<Option<(usize, Body)>, IntakeRefusal> {
     let left = MAX_TRAILER_BYTES.saturating_sub(size);
-    let Some((line, length)) = line(bytes, left, GateRefusal::HeadTooLarge)? else {
+    let Some((line, length)) = line(bytes, left, IntakeRefusal::HeadTooLarge)? else {
         return Ok(None);
     };
     if line.is_empty() {
         return Ok(Some((length, Body::Done)));
     }
-    let (name, _value) = split_field(line).map_err(|_| GateRefusal::Trailer)?;
+    let (name, _value) = split_field(line).map_err(|_| IntakeRefusal::Trailer)?;
     if is_look_alike(name) || NO_TRAILERS.iter().any(|no| name.eq_ignore_ascii_case(no.as_bytes()))
     {
-        return Err(GateRefusal::Trailer);
+        return Err(IntakeRefusal::Trailer);
     }
     if count >= MAX_TRAILERS {
-        return Err(GateRefusal::HeadTooLarge);
+        return Err(IntakeRefusal::HeadTooLarge);
     }
     Ok(Some((length, Body::Trailer(count.saturating_add(1), size.saturating_add(length)))))
 }

@@ -1,0 +1,882 @@
+//! Every way in which a change takes protection away is named, and no change that keeps it is.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::{fold, parse};
+
+const EDGE: &str = "gateway:shop/edge";
+const PAYMENTS: &str = "sidecar:shop/payments/0";
+
+/// Documents by `Kind/name`.
+#[derive(Clone)]
+struct Mesh(BTreeMap<String, Json>);
+
+impl Mesh {
+    /// A gateway with a listener for everybody and one for the operators; `/pay` is guarded by its rule, and everything by a
+    /// filter of the gateway's first listener.
+    fn guarded() -> Self {
+        let mut mesh = Self(BTreeMap::new());
+        for (name, world) in
+            [("route", "route-policy"), ("jwt", "authorizer"), ("ip", "authorizer")]
+        {
+            mesh.filter(name, json!({ "world": world }));
+        }
+        mesh.filter("authz", json!({ "world": "authorizer", "receives": "AuthorizationPolicy" }));
+        mesh.put(
+            "Gateway",
+            "edge",
+            json!({
+                "listeners": [
+                    { "name": "public", "port": 8080, "protocol": "HTTP" },
+                    { "name": "inner", "port": 8081, "protocol": "HTTP" },
+                ],
+                "identity": "spiffe://shop.example/edge",
+            }),
+        );
+        for (name, port) in [("web", 15_001), ("payments", 15_002)] {
+            mesh.put("Service", name, json!({
+                "ports": [{ "port": 80, "protocol": "http" }],
+                "identity": format!("spiffe://shop.example/{name}"),
+                "endpoints": [{ "address": "127.0.0.1:9000", "sidecar": format!("127.0.0.1:{port}") }],
+            }));
+        }
+        let public = json!([{ "kind": "Gateway", "name": "edge", "sectionName": "public" }]);
+        mesh.route(
+            "shop",
+            &public,
+            json!([
+                rule("pay", "/pay", "payments"),
+                rule("admin", "/admin", "web"),
+                rule("web", "/", "web"),
+            ]),
+        );
+        mesh.attach("route", "route", "traffic", json!([{ "kind": "Mesh" }]));
+        mesh.attach(
+            "pay-jwt",
+            "jwt",
+            "authn",
+            json!([section("shop", "pay"), section("shop", "admin")]),
+        );
+        mesh.attach(
+            "edge-ip",
+            "ip",
+            "authz",
+            json!([
+                { "kind": "Gateway", "name": "edge", "sectionName": "public" },
+            ]),
+        );
+        mesh
+    }
+
+    /// The same with a policy that the sidecars enforce.
+    fn with_policies() -> Self {
+        let mut mesh = Self::guarded();
+        mesh.attach("authz", "authz", "authz", json!([{ "kind": "Mesh" }]));
+        mesh.policy(
+            "payments",
+            json!({ "targetRefs": [service("payments")], "allow": [{ "methods": ["GET"] }] }),
+        );
+        mesh
+    }
+
+    fn put(&mut self, kind: &str, name: &str, spec: Json) {
+        self.within("shop", kind, name, spec);
+    }
+
+    fn within(&mut self, namespace: &str, kind: &str, name: &str, spec: Json) {
+        let gateway_api = matches!(kind, "Gateway" | "HTTPRoute" | "GRPCRoute");
+        let api = if gateway_api { "gateway.networking.k8s.io/v1" } else { "tamis.dev/v1alpha1" };
+        let metadata = json!({ "name": name, "namespace": namespace });
+        let one = json!({ "apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec });
+        self.0.insert(format!("{kind}/{name}"), one);
+    }
+
+    fn filter(&mut self, name: &str, spec: Json) {
+        self.within("tamis", "Filter", name, spec);
+        self.within("tamis", "Grant", name, json!({ "filter": format!("tamis/{name}") }));
+    }
+
+    fn attach(&mut self, name: &str, filter: &str, phase: &str, targets: Json) {
+        self.put(
+            "FilterAttachment",
+            name,
+            json!({
+                "targetRefs": targets, "filter": format!("tamis/{filter}"), "phase": phase,
+                "order": self.0.len(), "config": { "of": filter },
+            }),
+        );
+    }
+
+    fn policy(&mut self, name: &str, spec: Json) {
+        self.put("AuthorizationPolicy", name, spec);
+    }
+
+    fn route(&mut self, name: &str, parents: &Json, rules: Json) {
+        self.put("HTTPRoute", name, json!({ "parentRefs": parents, "rules": rules }));
+    }
+
+    fn spec(&mut self, key: &str) -> &mut Json {
+        self.0.get_mut(key).unwrap().get_mut("spec").unwrap()
+    }
+
+    fn rules(&mut self) -> &mut Vec<Json> {
+        self.spec("HTTPRoute/shop")["rules"].as_array_mut().unwrap()
+    }
+
+    fn remove(&mut self, key: &str) {
+        self.0.remove(key).unwrap();
+    }
+
+    fn plan(&self, node: &str) -> NodePlan {
+        let pins = ["route", "jwt", "ip", "authz"].map(|name| {
+            let digest = format!("sha256:{}", "0".repeat(64));
+            json!({ "service": "*", "filter": format!("tamis/{name}"), "version": "0.1.0", "digest": digest })
+        });
+        let lock =
+            json!({ "apiVersion": "tamis.dev/v1alpha1", "kind": "FiltersLock", "filters": pins });
+        let texts: Vec<String> = self.0.values().chain([&lock]).map(ToString::to_string).collect();
+        let (documents, problems) = parse("mesh.yaml", &texts.join("\n---\n"));
+        assert!(problems.is_empty(), "{problems:#?}");
+        let files = |_: &str| Err("there is no such file".to_owned());
+        fold(&documents, &node.parse().unwrap(), &files).plan.unwrap()
+    }
+}
+
+fn rule(name: &str, path: &str, backend: &str) -> Json {
+    json!({
+        "name": name,
+        "matches": [{ "path": { "type": "PathPrefix", "value": path } }],
+        "backendRefs": [{ "name": backend, "port": 80 }],
+    })
+}
+
+fn section(route: &str, rule: &str) -> Json {
+    json!({ "kind": "HTTPRoute", "name": route, "sectionName": rule })
+}
+
+fn service(name: &str) -> Json {
+    json!({ "kind": "Service", "name": name })
+}
+
+type Edit = fn(&mut Mesh);
+
+/// What the change of a mesh takes away from a proxy.
+fn lost(mesh: &Mesh, node: &str, edit: Edit) -> Vec<String> {
+    let mut after = mesh.clone();
+    edit(&mut after);
+    lost_protection(&mesh.plan(node), &after.plan(node)).into_iter().collect()
+}
+
+/// Each row: what happens, how, and what is told.
+fn told(mesh: &Mesh, node: &str, rows: &[(&str, Edit, &[&str])]) {
+    for (what, edit, expected) in rows {
+        assert_eq!(lost(mesh, node, *edit), *expected, "{what}");
+    }
+}
+
+const PAY: &str =
+    r#""shop/pay-jwt" (tamis/jwt) no longer guards rule "shop/shop/pay" of listener "public""#;
+const BOTH: &str = r#""shop/pay-jwt" (tamis/jwt) no longer guards rules "shop/shop/admin", "shop/shop/pay" of listener "public""#;
+const IP: &str = r#""shop/edge-ip" (tamis/ip) no longer guards listener "public""#;
+
+#[test]
+fn an_attachment_that_no_longer_guards_is_named_with_its_rules() {
+    told(
+        &Mesh::guarded(),
+        EDGE,
+        &[
+            ("it is deleted", |mesh| mesh.remove("FilterAttachment/pay-jwt"), &[BOTH]),
+            (
+                "it is no guard any more",
+                |mesh| {
+                    mesh.spec("FilterAttachment/pay-jwt")["phase"] = json!("transform");
+                },
+                &[BOTH],
+            ),
+            (
+                "it leaves a rule",
+                |mesh| {
+                    mesh.spec("FilterAttachment/pay-jwt")["targetRefs"] =
+                        json!([section("shop", "admin")]);
+                },
+                &[PAY],
+            ),
+            (
+                "it goes to another rule",
+                |mesh| {
+                    mesh.spec("FilterAttachment/pay-jwt")["targetRefs"] =
+                        json!([section("shop", "admin"), section("shop", "web")]);
+                },
+                &[PAY],
+            ),
+            (
+                "another filter takes its place",
+                |mesh| {
+                    mesh.spec("FilterAttachment/pay-jwt")["filter"] = json!("tamis/ip");
+                },
+                &[BOTH],
+            ),
+            (
+                "another one with another configuration takes its place",
+                |mesh| {
+                    mesh.remove("FilterAttachment/pay-jwt");
+                    mesh.attach(
+                        "other",
+                        "jwt",
+                        "authn",
+                        json!([section("shop", "pay"), section("shop", "admin")]),
+                    );
+                    mesh.spec("FilterAttachment/other")["config"] = json!({ "required": false });
+                },
+                &[BOTH],
+            ),
+            (
+                "it goes, and its rule is renamed",
+                |mesh| {
+                    mesh.remove("FilterAttachment/pay-jwt");
+                    mesh.rules()[0]["name"] = json!("paying");
+                    mesh.rules().remove(1);
+                },
+                &[
+                    r#""shop/pay-jwt" (tamis/jwt) no longer guards rule "shop/shop/paying" of listener "public""#,
+                ],
+            ),
+            (
+                "it goes, and its rule gets another path",
+                |mesh| {
+                    mesh.spec("FilterAttachment/pay-jwt")["targetRefs"] =
+                        json!([section("shop", "admin")]);
+                    mesh.rules()[0]["matches"][0]["path"]["value"] = json!("/checkout");
+                },
+                &[PAY],
+            ),
+            (
+                "the guard of a listener is deleted",
+                |mesh| mesh.remove("FilterAttachment/edge-ip"),
+                &[IP],
+            ),
+            (
+                "the guard of a listener goes to another listener",
+                |mesh| {
+                    mesh.spec("FilterAttachment/edge-ip")["targetRefs"][0]["sectionName"] =
+                        json!("inner");
+                },
+                &[IP],
+            ),
+            (
+                "the guard of a listener goes to a rule of it",
+                |mesh| {
+                    mesh.spec("FilterAttachment/edge-ip")["targetRefs"] =
+                        json!([section("shop", "pay"), section("shop", "web")]);
+                },
+                &[
+                    r#""shop/edge-ip" (tamis/ip) no longer guards rule "shop/shop/admin" of listener "public""#,
+                ],
+            ),
+        ],
+    );
+}
+
+const WITHIN: &str = r#""shop/pay-jwt" (tamis/jwt) does not guard rule "shop/shop/open" (/pay/x) of listener "public", which takes requests that it guarded"#;
+
+#[test]
+fn a_new_rule_that_takes_requests_from_a_guarded_one_is_named() {
+    told(
+        &Mesh::guarded(),
+        EDGE,
+        &[
+            (
+                "a longer prefix",
+                |mesh| mesh.rules().push(rule("open", "/pay/x", "payments")),
+                &[WITHIN],
+            ),
+            (
+                "an exact path",
+                |mesh| {
+                    mesh.rules().push(rule("open", "/pay/x", "web"));
+                    mesh.rules()[3]["matches"][0]["path"]["type"] = json!("Exact");
+                },
+                &[WITHIN],
+            ),
+            (
+                "an expression",
+                |mesh| {
+                    mesh.rules().push(rule("open", "/pa.*", "web"));
+                    mesh.rules()[3]["matches"][0]["path"]["type"] = json!("RegularExpression");
+                },
+                &[&WITHIN.replace("/pay/x", "/pa.*")],
+            ),
+            (
+                "a narrower match of the same path",
+                |mesh| {
+                    mesh.rules().push(rule("open", "/pay", "payments"));
+                    mesh.rules()[3]["matches"][0]["method"] = json!("GET");
+                },
+                &[&WITHIN.replace("/pay/x", "/pay")],
+            ),
+            (
+                "a second match of a rule without the guard",
+                |mesh| {
+                    mesh.rules()[2]["matches"]
+                        .as_array_mut()
+                        .unwrap()
+                        .push(json!({ "path": { "type": "PathPrefix", "value": "/pay/x" } }));
+                },
+                &[&WITHIN.replace("open", "web")],
+            ),
+            (
+                "a route of its own for the same requests",
+                |mesh| {
+                    let parents = mesh.spec("HTTPRoute/shop")["parentRefs"].clone();
+                    mesh.route("more", &parents, json!([rule("open", "/pay/x", "payments")]));
+                },
+                &[&WITHIN.replace("shop/shop/open", "shop/more/open")],
+            ),
+            (
+                "a narrower host",
+                |mesh| {
+                    let parents = mesh.spec("HTTPRoute/shop")["parentRefs"].clone();
+                    mesh.route("more", &parents, json!([rule("open", "/", "web")]));
+                    mesh.spec("HTTPRoute/more")["hostnames"] = json!(["a.example"]);
+                },
+                &[&WITHIN
+                    .replace("shop/shop/open", "shop/more/open")
+                    .replace("/pay/x", "a.example/")],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_listener_that_carries_guarded_rules_without_their_guards_is_named() {
+    let ip = |listener: &str| {
+        let rules = r#""shop/shop/admin", "shop/shop/pay", "shop/shop/web""#;
+        format!(
+            r#""shop/edge-ip" (tamis/ip) does not guard rules {rules} of listener "{listener}", as it did on every other listener"#
+        )
+    };
+    told(
+        &Mesh::guarded(),
+        EDGE,
+        &[
+            (
+                "another listener takes the route",
+                |mesh| {
+                    mesh.spec("HTTPRoute/shop")["parentRefs"]
+                        .as_array_mut()
+                        .unwrap()
+                        .push(json!({ "kind": "Gateway", "name": "edge", "sectionName": "inner" }));
+                },
+                &[&ip("inner")],
+            ),
+            (
+                "a new listener takes the route",
+                |mesh| {
+                    mesh.spec("Gateway/edge")["listeners"]
+                        .as_array_mut()
+                        .unwrap()
+                        .push(json!({ "name": "new", "port": 8082, "protocol": "HTTP" }));
+                    mesh.spec("HTTPRoute/shop")["parentRefs"]
+                        .as_array_mut()
+                        .unwrap()
+                        .push(json!({ "kind": "Gateway", "name": "edge", "sectionName": "new" }));
+                },
+                &[&ip("new")],
+            ),
+            (
+                "the guarded listener gets another name, and its guard does not",
+                |mesh| {
+                    mesh.spec("Gateway/edge")["listeners"][0]["name"] = json!("front");
+                    mesh.spec("HTTPRoute/shop")["parentRefs"][0]["sectionName"] = json!("front");
+                    mesh.spec("FilterAttachment/edge-ip")["targetRefs"][0]["sectionName"] =
+                        json!("inner");
+                },
+                &[&ip("front")],
+            ),
+            (
+                "all of it gets another name",
+                |mesh| {
+                    mesh.spec("Gateway/edge")["listeners"][0]["name"] = json!("front");
+                    mesh.spec("HTTPRoute/shop")["parentRefs"][0]["sectionName"] = json!("front");
+                    mesh.spec("FilterAttachment/edge-ip")["targetRefs"][0]["sectionName"] =
+                        json!("front");
+                },
+                &[],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_new_gateway_that_carries_guarded_rules_without_their_guards_is_named() {
+    let added = |edit: Edit| {
+        let mesh = Mesh::guarded();
+        let mut after = mesh.clone();
+        let spec = json!({
+            "listeners": [{ "name": "public", "port": 8090, "protocol": "HTTP" }],
+            "identity": "spiffe://shop.example/second",
+        });
+        after.put("Gateway", "second", spec);
+        edit(&mut after);
+        let new = after.plan("gateway:shop/second");
+        let told = unguarded_gateway(&[&mesh.plan(EDGE)], &new);
+        told.into_iter().collect::<Vec<_>>()
+    };
+    let parent: Edit = |mesh| {
+        let parent = json!({ "kind": "Gateway", "name": "second" });
+        mesh.spec("HTTPRoute/shop")["parentRefs"].as_array_mut().unwrap().push(parent);
+    };
+    assert_eq!(added(|_| {}), [""; 0], "it has no rules");
+    let ip = r#""shop/edge-ip" (tamis/ip) does not guard rules "shop/shop/admin", "shop/shop/pay", "shop/shop/web" of listener "public", as it did on every other listener"#;
+    assert_eq!(added(parent), [ip]);
+    let guarded = added(|mesh| {
+        let parent = json!({ "kind": "Gateway", "name": "second" });
+        mesh.spec("HTTPRoute/shop")["parentRefs"].as_array_mut().unwrap().push(parent.clone());
+        mesh.spec("FilterAttachment/edge-ip")["targetRefs"].as_array_mut().unwrap().push(parent);
+    });
+    assert_eq!(guarded, [""; 0]);
+}
+
+#[test]
+fn a_change_that_keeps_all_protection_asks_nothing() {
+    told(
+        &Mesh::guarded(),
+        EDGE,
+        &[
+            ("nothing", |_| {}, &[]),
+            (
+                "a guard more",
+                |mesh| {
+                    mesh.attach("more", "ip", "authz", json!([section("shop", "web")]));
+                },
+                &[],
+            ),
+            (
+                "another name",
+                |mesh| {
+                    mesh.attach(
+                        "renamed",
+                        "jwt",
+                        "authn",
+                        json!([section("shop", "pay"), section("shop", "admin")]),
+                    );
+                    mesh.remove("FilterAttachment/pay-jwt");
+                },
+                &[],
+            ),
+            (
+                "two in the place of one",
+                |mesh| {
+                    mesh.remove("FilterAttachment/pay-jwt");
+                    mesh.attach("one", "jwt", "authn", json!([section("shop", "pay")]));
+                    mesh.attach("two", "jwt", "authn", json!([section("shop", "admin")]));
+                },
+                &[],
+            ),
+            (
+                "the whole route in the place of rules",
+                |mesh| {
+                    mesh.spec("FilterAttachment/pay-jwt")["targetRefs"] =
+                        json!([{ "kind": "HTTPRoute", "name": "shop" }]);
+                },
+                &[],
+            ),
+            (
+                "the whole gateway in the place of rules",
+                |mesh| {
+                    mesh.spec("FilterAttachment/pay-jwt")["targetRefs"] =
+                        json!([{ "kind": "Gateway", "name": "edge" }]);
+                },
+                &[],
+            ),
+            (
+                "another phase of guards, and another configuration",
+                |mesh| {
+                    mesh.spec("FilterAttachment/pay-jwt")["phase"] = json!("authz");
+                    mesh.spec("FilterAttachment/pay-jwt")["config"] = json!({ "required": false });
+                },
+                &[],
+            ),
+            (
+                "its target is misspelt, which closes more",
+                |mesh| {
+                    mesh.spec("FilterAttachment/pay-jwt")["targetRefs"] =
+                        json!([section("shop", "apy")]);
+                },
+                &[],
+            ),
+            (
+                "a rule moves with its guard into another route",
+                |mesh| {
+                    let parents = mesh.spec("HTTPRoute/shop")["parentRefs"].clone();
+                    let pay = mesh.rules().remove(0);
+                    mesh.route("paying", &parents, json!([pay]));
+                    mesh.spec("FilterAttachment/pay-jwt")["targetRefs"] =
+                        json!([section("paying", "pay"), section("shop", "admin")]);
+                },
+                &[],
+            ),
+            (
+                "a rule gets another name with its guard",
+                |mesh| {
+                    mesh.rules()[0]["name"] = json!("paying");
+                    mesh.spec("FilterAttachment/pay-jwt")["targetRefs"] =
+                        json!([section("shop", "paying"), section("shop", "admin")]);
+                },
+                &[],
+            ),
+            (
+                "a guarded rule goes with its guard",
+                |mesh| {
+                    mesh.rules().remove(0);
+                    mesh.spec("FilterAttachment/pay-jwt")["targetRefs"] =
+                        json!([section("shop", "admin")]);
+                },
+                &[],
+            ),
+            (
+                "a rule elsewhere without a guard",
+                |mesh| mesh.rules().push(rule("open", "/open", "web")),
+                &[],
+            ),
+            (
+                "a rule whose path only begins alike",
+                |mesh| mesh.rules().push(rule("open", "/payroll", "web")),
+                &[],
+            ),
+            (
+                "a rule for methods that the guarded one does not take",
+                |mesh| {
+                    mesh.rules()[0]["matches"][0]["method"] = json!("POST");
+                    mesh.rules()[0]["matches"][0]["path"]["value"] = json!("/pay/now");
+                },
+                &[],
+            ),
+            (
+                "a rule within a guarded one that has the guard",
+                |mesh| {
+                    mesh.rules().push(rule("refund", "/pay/refund", "payments"));
+                    mesh.spec("FilterAttachment/pay-jwt")["targetRefs"] = json!([
+                        section("shop", "pay"),
+                        section("shop", "admin"),
+                        section("shop", "refund")
+                    ]);
+                },
+                &[],
+            ),
+            (
+                "a rule within a guarded one that leads nowhere",
+                |mesh| {
+                    mesh.rules().push(rule("old", "/pay/old", "payments"));
+                    mesh.rules()[3]["backendRefs"] = json!([]);
+                    mesh.rules()[3]["filters"] = json!([{ "type": "RequestRedirect", "requestRedirect": { "hostname": "b.example" } }]);
+                },
+                &[],
+            ),
+            ("rules in another order", |mesh| mesh.rules().reverse(), &[]),
+            (
+                "the listener is removed",
+                |mesh| {
+                    mesh.spec("Gateway/edge")["listeners"].as_array_mut().unwrap().remove(0);
+                    mesh.remove("FilterAttachment/edge-ip");
+                },
+                &[],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn policies_that_go_narrow_or_only_watch_are_named() {
+    let policy = r#"AuthorizationPolicy "shop/payments" no longer guards listener "inbound""#;
+    told(
+        &Mesh::with_policies(),
+        PAYMENTS,
+        &[
+            ("it is deleted", |mesh| mesh.remove("AuthorizationPolicy/payments"), &[policy]),
+            (
+                "it only watches",
+                |mesh| {
+                    mesh.spec("AuthorizationPolicy/payments")["mode"] = json!("audit");
+                },
+                &[policy],
+            ),
+            (
+                "its filter only watches",
+                |mesh| {
+                    mesh.spec("FilterAttachment/authz")["config"] = json!({ "mode": "audit" });
+                },
+                &[policy],
+            ),
+            (
+                "it goes to another service",
+                |mesh| {
+                    mesh.spec("AuthorizationPolicy/payments")["targetRefs"] =
+                        json!([service("web")]);
+                },
+                &[policy],
+            ),
+            (
+                "it goes with its filter",
+                |mesh| {
+                    mesh.remove("AuthorizationPolicy/payments");
+                    mesh.remove("FilterAttachment/authz");
+                },
+                &[policy],
+            ),
+            (
+                "it is for the whole mesh",
+                |mesh| {
+                    mesh.spec("AuthorizationPolicy/payments")["targetRefs"] =
+                        json!([{ "kind": "Mesh" }]);
+                },
+                &[],
+            ),
+            (
+                "it gets another name",
+                |mesh| {
+                    let spec = mesh.spec("AuthorizationPolicy/payments").clone();
+                    mesh.remove("AuthorizationPolicy/payments");
+                    mesh.policy("renamed", spec);
+                },
+                &[],
+            ),
+            (
+                "it gets other rules",
+                |mesh| {
+                    mesh.spec("AuthorizationPolicy/payments")["allow"] =
+                        json!([{ "methods": ["PUT"] }]);
+                },
+                &[],
+            ),
+            (
+                "a policy more",
+                |mesh| {
+                    mesh.policy("more", json!({ "targetRefs": [service("payments")], "deny": [{ "methods": ["PUT"] }] }));
+                },
+                &[],
+            ),
+            (
+                "its filter goes, which closes the service",
+                |mesh| mesh.remove("FilterAttachment/authz"),
+                &[],
+            ),
+            (
+                "its filter gets another name",
+                |mesh| {
+                    mesh.remove("FilterAttachment/authz");
+                    mesh.attach("renamed", "authz", "authz", json!([{ "kind": "Mesh" }]));
+                },
+                &[],
+            ),
+        ],
+    );
+    let receiver = r#""shop/authz" (tamis/authz) no longer guards listener "inbound""#;
+    told(
+        &Mesh::with_policies(),
+        "sidecar:shop/web/0",
+        &[
+            (
+                "without a policy, the filter refuses everything",
+                |mesh| mesh.remove("FilterAttachment/authz"),
+                &[receiver],
+            ),
+            (
+                "a policy that only watches lets everything pass",
+                |mesh| {
+                    mesh.policy(
+                        "web",
+                        json!({ "targetRefs": [service("web")], "mode": "audit", "allow": [{}] }),
+                    );
+                },
+                &[receiver],
+            ),
+            (
+                "a first policy",
+                |mesh| {
+                    mesh.policy("web", json!({ "targetRefs": [service("web")], "allow": [{ "methods": ["GET"] }] }));
+                },
+                &[],
+            ),
+        ],
+    );
+}
+
+/// Adds a rule without a guard for a host; empty: any.
+fn add(mesh: &mut Mesh, host: &str, path: &str) {
+    let parents = mesh.spec("HTTPRoute/shop")["parentRefs"].clone();
+    mesh.route("more", &parents, json!([rule("open", path, "web")]));
+    if !host.is_empty() {
+        mesh.spec("HTTPRoute/more")["hostnames"] = json!([host]);
+    }
+}
+
+#[test]
+fn hosts_decide_as_they_do_for_a_router() {
+    let mut mesh = Mesh::guarded();
+    mesh.spec("HTTPRoute/shop")["hostnames"] = json!(["*.shop.example"]);
+    let within =
+        |place: &str| WITHIN.replace("shop/shop/open", "shop/more/open").replace("/pay/x", place);
+    told(
+        &mesh,
+        EDGE,
+        &[
+            (
+                "below it",
+                |mesh| add(mesh, "a.shop.example", "/pay"),
+                &[&within("a.shop.example/pay")],
+            ),
+            (
+                "far below it",
+                |mesh| add(mesh, "*.b.shop.example", "/"),
+                &[&within("*.b.shop.example/")],
+            ),
+            (
+                "the same",
+                |mesh| add(mesh, "*.shop.example", "/pay/x"),
+                &[&within("*.shop.example/pay/x")],
+            ),
+            ("below it, for other paths", |mesh| add(mesh, "a.shop.example", "/x"), &[]),
+            ("what a wildcard does not cover", |mesh| add(mesh, "shop.example", "/pay"), &[]),
+            ("another one", |mesh| add(mesh, "b.example", "/pay"), &[]),
+            ("any other", |mesh| add(mesh, "", "/pay"), &[]),
+            (
+                "a route has only one of them, and its catch-all takes what lost its guard",
+                |mesh| {
+                    mesh.spec("HTTPRoute/shop")["hostnames"] = json!(["a.shop.example"]);
+                    mesh.rules().remove(0);
+                    mesh.spec("FilterAttachment/pay-jwt")["targetRefs"] =
+                        json!([section("shop", "admin")]);
+                },
+                &[&WITHIN.replace("open", "web").replace("/pay/x", "a.shop.example/")],
+            ),
+            (
+                "the rules become those of all hosts",
+                |mesh| {
+                    drop(mesh.spec("HTTPRoute/shop").as_object_mut().unwrap().remove("hostnames"));
+                },
+                &[],
+            ),
+            (
+                "the listener has only one of them",
+                |mesh| {
+                    mesh.spec("Gateway/edge")["listeners"][0]["hostname"] = json!("a.shop.example");
+                },
+                &[],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn calls_are_requests_for_their_paths() {
+    let mut mesh = Mesh::guarded();
+    let parents = mesh.spec("HTTPRoute/shop")["parentRefs"].clone();
+    let backends = json!([{ "name": "web", "port": 80 }]);
+    let calls = json!([{ "name": "calls", "matches": [{ "method": { "service": "a.B" } }], "backendRefs": backends }]);
+    mesh.put("GRPCRoute", "calls", json!({ "parentRefs": parents, "rules": calls }));
+    let target = json!([{ "kind": "GRPCRoute", "name": "calls" }]);
+    mesh.attach("calls-jwt", "jwt", "authn", target);
+    told(
+        &mesh,
+        EDGE,
+        &[
+            (
+                "a path within",
+                |mesh| mesh.rules().push(rule("open", "/a.B/Do", "web")),
+                &[&WITHIN.replace("pay-jwt", "calls-jwt").replace("/pay/x", "/a.B/Do")],
+            ),
+            ("another service", |mesh| mesh.rules().push(rule("open", "/a.Bee", "web")), &[]),
+            (
+                "its guard goes",
+                |mesh| mesh.remove("FilterAttachment/calls-jwt"),
+                &[
+                    r#""shop/calls-jwt" (tamis/jwt) no longer guards rule "shop/calls/calls" of listener "public""#,
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn who_may_connect_is_protection_too() {
+    let mut mesh = Mesh::with_policies();
+    mesh.put(
+        "Service",
+        "stock",
+        json!({
+            "ports": [{ "port": 700, "protocol": "tcp" }],
+            "identity": "spiffe://shop.example/stock",
+            "endpoints": [{ "address": "127.0.0.1:9003", "sidecar": "127.0.0.1:15003" }],
+        }),
+    );
+    mesh.policy(
+        "stock",
+        json!({ "targetRefs": [service("stock")], "allow": [{ "ports": [700] }] }),
+    );
+    let listener = mesh.plan("sidecar:shop/stock/0").listeners[0].name.clone();
+    let lost =
+        format!("AuthorizationPolicy \"shop/stock\" no longer guards listener \"{listener}\"");
+    told(
+        &mesh,
+        "sidecar:shop/stock/0",
+        &[
+            ("it is deleted", |mesh| mesh.remove("AuthorizationPolicy/stock"), &[&lost]),
+            (
+                "it only watches",
+                |mesh| {
+                    mesh.spec("AuthorizationPolicy/stock")["mode"] = json!("audit");
+                },
+                &[&lost],
+            ),
+            (
+                "more may connect",
+                |mesh| {
+                    mesh.spec("AuthorizationPolicy/stock")["allow"] =
+                        json!([{ "ports": [700], "identities": ["spiffe://x/y"] }]);
+                },
+                &[],
+            ),
+            (
+                "its filter goes, which closes the port",
+                |mesh| mesh.remove("FilterAttachment/authz"),
+                &[],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn the_guards_of_a_sidecar_are_those_of_all_that_arrives() {
+    let guards =
+        |mesh: &Mesh, node| inbound_guards(&mesh.plan(node)).into_iter().collect::<Vec<_>>();
+    let all = [r#""shop/authz" (tamis/authz)"#, r#"AuthorizationPolicy "shop/payments""#];
+    assert_eq!(guards(&Mesh::with_policies(), PAYMENTS), all);
+    assert_eq!(guards(&Mesh::guarded(), PAYMENTS), [""; 0]);
+    assert_eq!(guards(&Mesh::with_policies(), EDGE), [""; 0]);
+}
+
+/// What costs nothing must stay so: rules that nothing guards are not read one by one, and ten thousand that are compared take
+/// one pass.
+#[test]
+fn ten_thousand_guarded_rules_lose_three_names_and_a_number() {
+    let mut mesh = Mesh::guarded();
+    let rule = |at: usize| rule(&format!("r{at}"), &format!("/r/{at}"), "web");
+    let parents = mesh.spec("HTTPRoute/shop")["parentRefs"].clone();
+    for route in 0..100 {
+        let rules: Vec<Json> = (0..100).map(|at| rule(route * 100 + at)).collect();
+        mesh.route(&format!("many{route}"), &parents, Json::Array(rules));
+    }
+    let targets: Vec<Json> =
+        (0..100).map(|at| json!({ "kind": "HTTPRoute", "name": format!("many{at}") })).collect();
+    mesh.attach("many", "jwt", "authn", Json::Array(targets));
+    let found = lost(&mesh, EDGE, |mesh| {
+        let targets = mesh.spec("FilterAttachment/many")["targetRefs"].as_array_mut().unwrap();
+        targets.truncate(1);
+    });
+    let [words] = &found[..] else { panic!("{found:?}") };
+    assert!(words.contains("and 9897 more of listener"), "{words}");
+}
