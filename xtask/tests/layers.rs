@@ -256,3 +256,21 @@ fn the_graph_tells_tests_from_what_ships() {
     assert_eq!(graph.reach("one", &[Kind::Normal, Kind::Dev]).len(), 2);
     assert_eq!(graph.members_naming("three"), ["two"]);
 }
+
+/// Dependencies are optimised in the profile for development, and the members are named there one by one as exceptions: one
+/// that is missing takes several times as long to build, without a word.
+#[test]
+fn every_member_is_quick_to_build() {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    let manifest = std::fs::read_to_string(manifest).expect("the workspace has a manifest");
+    let (_, table) =
+        manifest.split_once("[profile.dev.package]\n").expect("the table of exceptions");
+    let named: BTreeSet<&str> = (table.lines())
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_suffix(" = { opt-level = 0 }"))
+        .collect();
+    let graph = Graph::load();
+    let members: BTreeSet<&str> = graph.members.keys().map(String::as_str).collect();
+    let missing: Vec<_> = members.difference(&named).collect();
+    assert!(missing.is_empty(), "no row in Cargo.toml, [profile.dev.package]: {missing:?}");
+}
