@@ -167,7 +167,7 @@ async fn once(
     judge(plan, state, attempt, limit, sent)
 }
 
-/// Makes the request of an attempt again.
+/// Makes the request of an attempt again, if its body can be read from its first octet.
 fn again<'a>(
     plan: &AttemptPlan<'a>,
     state: &'a ExchangeState,
@@ -177,6 +177,10 @@ fn again<'a>(
     let template = plan.template;
     move || {
         let endpoint = state.endpoint.as_deref()?;
+        if !template.body.is_replayable() {
+            return None;
+        }
+        template.body.end_readers();
         outgoing::request(&state.exchange, template, wire, endpoint, Some(crowd)).ok()
     }
 }

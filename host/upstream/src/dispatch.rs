@@ -18,8 +18,8 @@ impl Attempt {
     /// [`Attempt::take_tunnel`]. Keep the attempt until the response body has ended.
     ///
     /// An idle connection may turn out to be closed when the request was already written to it. A request
-    /// without a body and with an idempotent method is then sent once more, over another connection, if
-    /// `again` can make it.
+    /// with an idempotent method is then sent once more, over another connection, if `again` can make it: if its
+    /// body can still be read from its first octet.
     ///
     /// # Errors
     /// The reason, in the terms of the retry filter.

@@ -21,7 +21,7 @@ const HEAD_BYTES: usize = 1024;
 #[derive(Debug)]
 pub struct OutgoingRequest<B> {
     expectation: Expectation,
-    repeatable: bool,
+    idempotent: bool,
     outbox: Outbox,
     /// `None`: it has ended.
     body: Option<B>,
@@ -114,21 +114,21 @@ impl<B: Body<Data = Bytes> + Unpin> OutgoingRequest<B> {
         outbox.put(b"\r\n");
         Self {
             expectation,
-            repeatable: method.is_idempotent() && body.is_end_stream(),
+            idempotent: method.is_idempotent(),
             outbox,
             body: (framing != OutgoingFraming::Length(0)).then_some(body),
             framing,
         }
     }
 
-    /// Whether it may be sent twice: it has no body and an idempotent method (RFC 9110 §9.2.2).
-    pub fn is_repeatable(&self) -> bool {
-        self.repeatable
+    /// Whether its method lets it be sent twice (RFC 9110 §9.2.2). Whoever sends it again needs its body once more.
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
     }
 
-    /// The same without a body, if it may be sent twice and nothing of it was sent.
+    /// The same request, if its method is idempotent, it has no body and nothing of it was sent.
     pub fn copy(&self) -> Option<Self> {
-        (self.repeatable && self.written() == 0).then(|| Self {
+        (self.idempotent && self.body.is_none() && self.written() == 0).then(|| Self {
             outbox: self.outbox.copy(),
             body: None,
             ..*self

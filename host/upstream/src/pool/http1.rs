@@ -63,15 +63,16 @@ impl AsyncWrite for Tunnel {
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Sends on an idle connection or a new one; with the tunnel, if the protocol changed. `again` makes the same request a
-/// second time; it is called only when a reused connection turned out to be broken. Interim responses are passed to
-/// `interim` as they arrive. A request for a tunnel comes with its place, which is free again if it becomes none.
+/// second time, if its body can be read from its first octet; it is called only when a reused connection turned out to be
+/// broken. Interim responses are passed to `interim` as they arrive. A request for a tunnel comes with its place, which is
+/// free again if it becomes none.
 pub(crate) async fn send(
     pool: &Rc<Pool>,
     (mut request, place): (OutgoingRequest<Body>, Option<TunnelPlace>),
     again: impl FnOnce() -> Option<UpstreamRequest>,
     interim: &dyn Fn(StatusCode, HeaderMap),
 ) -> Result<(Response<Body>, Option<Tunnel>), SendFailure> {
-    let repeatable = request.is_repeatable();
+    let idempotent = request.is_idempotent();
     let mut again = Some(again);
     loop {
         let mut lease = take(pool).await?;
@@ -100,7 +101,7 @@ pub(crate) async fn send(
         }
         // It was closed while the request was on its way (RFC 9112 §9.3.1). Connections that were idle for
         // longer are no better.
-        let again = if reused && repeatable { again.take() } else { None };
+        let again = if reused && idempotent { again.take() } else { None };
         let Some(again) = again.and_then(|again| again()) else {
             return Err(SendFailure::new(Cause::Reset, causes(&source)));
         };

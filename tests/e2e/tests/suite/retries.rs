@@ -175,8 +175,11 @@ fn takes_uploads() -> (SocketAddr, Arc<AtomicU64>) {
                 let whole =
                     stream.read_exact(&mut octets).is_ok() && octets.iter().all(|it| *it == 7);
                 let status = if whole { "200 OK" } else { "500 x" };
+                // The connection ends here, and a server that does not say so has the next request lost on it: an attempt
+                // that this test does not mean to count.
                 let _ = stream.write_all(
-                    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes(),
+                    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+                        .as_bytes(),
                 );
             });
         }
@@ -217,6 +220,52 @@ fn an_upload_that_one_endpoint_refuses_early_reaches_another_whole() {
             let read = stream.read_to_string(&mut reply);
             assert!(reply.starts_with("HTTP/1.1 200 "), "{rest:?}: {read:?} {reply}");
         }
+    }
+}
+
+/// A server that keeps each connection after its first response, and closes it without a response when a second request
+/// comes: what every server does at times, since it may give up an idle connection while a request is on its way to it.
+/// Counts the requests that it answered.
+fn closes_at_the_second_request() -> (SocketAddr, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let counted = Arc::clone(&counted);
+            std::thread::spawn(move || {
+                let mut octets = [0; 5];
+                if read_head(&mut stream) && stream.read_exact(&mut octets).is_ok() {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    let status = if octets == *b"whole" { "200 OK" } else { "500 x" };
+                    let _ = stream.write_all(
+                        format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes(),
+                    );
+                    read_head(&mut stream);
+                }
+            });
+        }
+    });
+    (address, count)
+}
+
+#[test]
+fn a_request_on_a_connection_that_was_closed_meanwhile_is_sent_again_with_its_content() {
+    // One attempt alone: a connection that the server gave up is no failure of the server, and takes none. A request with
+    // POST may have been carried out, so its client decides.
+    for (method, is_sent_again) in [("PUT", true), ("DELETE", true), ("POST", false)] {
+        let (server, answered) = closes_at_the_second_request();
+        let options = FolderOptions { attempts: 1, ..FolderOptions::default() };
+        let folder = Folder::gateway_with(&[server], &options);
+        let _gateway = folder.start(&[]);
+        let statuses: Vec<_> =
+            (0..8).map(|_| request(&folder.http, method, "/", &[], b"whole").status).collect();
+        let good = statuses.iter().filter(|status| **status == 200).count();
+        // Each worker has connections of its own, so which requests are lost differs.
+        assert_eq!(good == statuses.len(), is_sent_again, "{method}: {statuses:?}");
+        assert!(statuses.iter().all(|status| [200, 502].contains(status)), "{statuses:?}");
+        assert_eq!(answered.load(Ordering::Relaxed), good as u64, "{method}: {statuses:?}");
     }
 }
 
