@@ -41,10 +41,13 @@ pub(crate) fn run() -> Result<()> {
 
 /// Every suite of every crate, the filters' on this machine's own target included. The suites behind one that fails
 /// run too, so that one run shows all failures. A backtrace hides the message of a failure in a long output and adds
-/// nothing to it: a panic names its place.
+/// nothing to it: a panic names its place. Tests with processes wait more than they compute, so twice as many as there
+/// are cores run at once.
 fn suites() -> Result<()> {
+    let cores = std::thread::available_parallelism()?.get();
     let mut test = shell::cargo();
-    shell::run(test.args(["test", "--workspace", "--no-fail-fast"]).env("RUST_BACKTRACE", "0"))
+    test.args(["test", "--workspace", "--no-fail-fast"]).env("RUST_BACKTRACE", "0");
+    shell::run(test.env("RUST_TEST_THREADS", cores.saturating_mul(2).to_string()))
 }
 
 fn summary(passed: &[(&str, Duration)]) {
