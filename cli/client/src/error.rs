@@ -195,7 +195,7 @@ fn shown(problem: &ApiProblem) -> String {
         let sign = if told && at == 0 { ":" } else { ";" };
         let _ = write!(text, "{sign} {}: {}", refusal.code, refusal.rule);
         if !refusal.set_by.is_empty() && !refusal.rule.contains(&refusal.set_by) {
-            let _ = write!(text, " (set by {})", refusal.set_by);
+            let _ = write!(text, " (rule of {})", refusal.set_by);
         }
         if !refusal.remedy.is_empty() {
             let _ = write!(text, "; {}", refusal.remedy);
@@ -248,7 +248,7 @@ mod tests {
         let error = ClientError::Refused(Box::new(problem()));
         assert_eq!(
             error.to_string(),
-            "the change is refused; guard.blast-radius: 3 of 4 services would change (set by the blast radius); \
+            "the change is refused; guard.blast-radius: 3 of 4 services would change (rule of the blast radius); \
              confirm"
         );
         assert!(error.is_refused_by_rule() && !error.is_not_found());

@@ -77,7 +77,7 @@ pub(crate) fn plan(arguments: &Plan, output: Output) -> Result<ExitCode> {
 
 fn refusal(one: &Refused) -> String {
     let Refused { code, rule, set_by, remedy } = one;
-    format!("  {code}: {rule} (set by {set_by}); {remedy}\n")
+    format!("  {code}: {rule} (rule of {set_by}); {remedy}\n")
 }
 
 /// Applies the documents and prints what changed; when rules refuse, prints what would change.

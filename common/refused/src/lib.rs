@@ -5,7 +5,7 @@
 //! ```
 //! use tamis_refused::Refused;
 //! let refused = Refused::new("pin.missing", "it has no pin", "the lock", "write one with `tamis pin`");
-//! assert_eq!(refused.sentence(), "it has no pin (set by the lock); write one with `tamis pin`");
+//! assert_eq!(refused.sentence(), "it has no pin (rule of the lock); write one with `tamis pin`");
 //! ```
 
 // A whole function fits into view; one that is a table expects this lint, with its reason.
@@ -100,7 +100,7 @@ impl Refused {
         if !set_by.is_empty() && !rule.contains(set_by.as_str()) {
             // A rule may end with the lines of a document.
             let space = if rule.contains('\n') { '\n' } else { ' ' };
-            let _ = write!(text, "{space}(set by {set_by})");
+            let _ = write!(text, "{space}(rule of {set_by})");
         }
         if !remedy.is_empty() {
             let _ = write!(text, "; {remedy}");
@@ -116,11 +116,11 @@ mod tests {
     #[test]
     fn parts_that_are_unknown_are_not_in_the_sentence() {
         for (rule, set_by, remedy, sentence) in [
-            ("a", "b", "c", "a (set by b); c"),
+            ("a", "b", "c", "a (rule of b); c"),
             ("a", "", "c", "a; c"),
-            ("a", "b", "", "a (set by b)"),
+            ("a", "b", "", "a (rule of b)"),
             ("a", "", "", "a"),
-            ("a\n1 | x", "b", "c", "a\n1 | x\n(set by b); c"),
+            ("a\n1 | x", "b", "c", "a\n1 | x\n(rule of b); c"),
             ("its Grant lacks a", "its Grant", "c", "its Grant lacks a; c"),
         ] {
             assert_eq!(Refused::new("x.y", rule, set_by, remedy).sentence(), sentence);

@@ -379,7 +379,7 @@ fn who_may_sign(
     let (key, kept) = (flags(""), flags(".tamis/keys/"));
     let (name, version) = (manifest.name(), manifest.version());
     format!(
-        "sign it with {keys}: `tamis filter sign COMPONENT --name {name} --version {version} {key} --store STORE --pin LOCK`, in a folder of `tamis up` with `{kept} --store .tamis/store --pin .tamis/filters.lock.yaml`; or, if you trust another key, add its `.pub` file to `spec.keys` of the policy"
+        "sign it with {keys}: `tamis filter sign COMPONENT --name {name} --version {version} {key} --store STORE --pin LOCK`, in a folder of `tamis up` with `{kept} --store .tamis/store --pin .tamis/filters.lock.yaml` (where a registry directs the proxies, without `--pin`, and then `tamis filter push`); or, if you trust another key, add its `.pub` file to `spec.keys` of the policy"
     )
 }
 

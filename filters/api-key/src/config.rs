@@ -44,7 +44,7 @@ pub struct ApiKeyRules {
     pub header: String,
     /// As it is without escapes.
     pub query: Option<String>,
-    /// What becomes of a request without a key.
+    /// The rule for requests without a key.
     pub absent: AnonymousRequestRule,
     /// In lower case.
     pub consumer_header: Option<String>,

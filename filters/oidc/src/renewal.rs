@@ -170,7 +170,7 @@ fn still_on<H: OidcHost>(session: &OidcSession, host: &H) -> Result<(), OidcRefu
 }
 
 enum RenewalFailure {
-    /// The provider no longer knows the session, or vouches for somebody else.
+    /// The provider no longer knows the session, or returns the identity of somebody else.
     Ended,
     /// It gave no usable answer.
     Unavailable(String),

@@ -130,9 +130,9 @@ struct PathCandidates<'t> {
     exact: &'t [usize],
     /// Positions in `patterns`.
     patterns: Vec<usize>,
-    /// Routes of the longest prefix that covers the path element by element …
+    /// Routes of the longest prefix that covers the path, element by element.
     longest: &'t [usize],
-    /// … and of the others, shortest first.
+    /// Routes of the other prefixes that cover it, shortest first.
     shorter: Vec<&'t [usize]>,
 }
 

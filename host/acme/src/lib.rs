@@ -1,7 +1,7 @@
 //! Orders certificates of hosts from an ACME server (RFC 8555), keeps them, and renews them.
 //!
-//! A [`CertificateIssuer`] follows [`IssuerSettings`]: for each host it places an order when two thirds of the life of its
-//! certificate are over, or when there is none, shows the server that the host is ours through the
+//! A [`CertificateIssuer`] follows [`IssuerSettings`]. It places an order for each host without a certificate, and for each
+//! whose certificate has lived two thirds of its life. It proves control of the host through the
 //! [`CertificateOrders`](tamis_transport::CertificateOrders) of the proxy, and writes the new certificate with its key into a
 //! file of its folder, which the proxy reads. A certificate that would not work never replaces one.
 //!

@@ -22,7 +22,7 @@ pub struct Pace {
 }
 
 impl Default for Pace {
-    /// From 2 s to 5 min, and from 1 min to 1 h.
+    /// While the server cannot be asked from 2 s to 5 min, after refusals from 1 min to 1 h.
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self { unreachable: (seconds(2), seconds(300)), refused: (seconds(60), seconds(3_600)) }

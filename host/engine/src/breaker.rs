@@ -9,13 +9,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tamis_ambient::Clock;
 
-/// This many faults …
+/// Faults within [`SPAN`] that open the breaker, unless more calls than these succeeded meanwhile.
 const FAULTS: usize = 5;
-/// … within this span, if no more calls succeeded meanwhile, open the breaker …
+/// Time within which faults count together.
 const SPAN: Duration = Duration::from_secs(10);
-/// … for this long, doubled with each probe that fails …
+/// Time for which the breaker is open at first; doubled with each probe that fails, up to [`MAX_OPEN`].
 const OPEN: Duration = Duration::from_secs(1);
-/// … up to this.
+/// Longest time for which the breaker is open without a probe.
 const MAX_OPEN: Duration = Duration::from_secs(60);
 
 /// Faults that are remembered: under more of them the share is that of the last ones.

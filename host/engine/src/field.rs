@@ -201,7 +201,7 @@ pub(crate) fn remedy(filter: &str, lacks: &[UncoveredField], place: GrantPlace<'
         let to = if path.contains('.') { "to" } else { "under" };
         format!("{} {to} {field}", listed(entries))
     });
-    let other = "otherwise run a version that does not need it";
+    let other = "otherwise run a version without this need";
     format!("to allow it, add {}; {other}", listed(parts))
 }
 
@@ -264,7 +264,7 @@ mod tests {
             said(GrantPlace::Document),
             "to allow it, add `a.b` to `spec.request.attributes`, `cookie` and `\"*\"` to `spec.request.readHeaders`, \
              `\":path\"` to `spec.request.writeHeaders`, `body: replace` under `spec.response` and \
-             `x-sum` to `spec.response.writeTrailers` of the Grant of acme/a; otherwise run a version that does not need it"
+             `x-sum` to `spec.response.writeTrailers` of the Grant of acme/a; otherwise run a version without this need"
         );
         assert!(said(GrantPlace::Table("cases.yaml")).contains(
             "`body: replace` under `grant.response` and `x-sum` to `grant.response.writeTrailers` in cases.yaml"

@@ -370,7 +370,7 @@ impl MissingGrant {
     pub(crate) fn remedy(&self, place: GrantPlace<'_>) -> String {
         let entries = self.imports.iter().map(|import| format!("`{import}: {}`", example(import)));
         let field = place.field("imports", &self.filter);
-        let other = "otherwise run a version that does not need it";
+        let other = "otherwise run a version without this need";
         format!("to allow it, add {} under {field}; {other}", listed(entries))
     }
 }

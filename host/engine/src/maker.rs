@@ -30,9 +30,9 @@ const CHEAP: Duration = Duration::from_millis(10);
 /// Pause after an expensive instance, as a multiple of its cost: in nine tenths of the time nothing is
 /// made.
 const PAUSE_FACTOR: u32 = 9;
-/// Pause after the first instance that could not be made, doubled with each …
+/// Pause after the first instance that could not be made; doubled with each further one, up to [`MAX_PAUSE`].
 const RETRY: Duration = Duration::from_millis(100);
-/// … up to this.
+/// Longest pause between two attempts to make an instance.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// How often a pausing thread checks whether the filter is still in use.
 const LOOK: Duration = Duration::from_millis(250);

@@ -23,9 +23,9 @@ pub(crate) fn classify(error: &wasmtime::Error, host: &Host, limit_us: u64) -> C
 /// What the standard library of Rust says where a component asks it for the time.
 const NO_CLOCK: &str = "time not implemented on this platform";
 /// What its author does instead.
-const CLOCK: &str = "; a filter has no clock of its language: call `unix-ms` or `monotonic-us` of the import `clock` (in Rust `tamis_sdk::clock`), and add `clock: {}` under `spec.imports` of its Grant";
+const CLOCK: &str = "; the clock of the language does not work in a filter: call `unix-ms` or `monotonic-us` of the import `clock` (in Rust `tamis_sdk::clock`), and add `clock: {}` under `imports` of its Grant";
 /// How the place of a panic that said nothing is found.
-const PANIC: &str = "; a panic ends like that: to see its message and line, call `tamis_sdk::log_panics()` first in `configure` (Rust), or log an error before the place that you suspect";
+const PANIC: &str = "; a panic ends like that: to see its message and line, call `tamis_sdk::log_panics()` first in `configure` (Rust), or log an error before the place that you suspect; both need `log: {}` under `imports` of its Grant";
 
 /// What a call of an import in `validate` is, in words of the contract: the linker takes the import for an unknown one.
 fn called_in_validate(said: &str) -> Option<String> {

@@ -99,7 +99,7 @@ pub enum TargetError {
     EscapedSlash,
     /// `;` where it is refused.
     #[error(
-        "some servers cut off `;` and what follows; `paths.parameters: Keep` on the listener lets it pass"
+        "the path contains `;`, where some servers cut it off; `paths.parameters: Keep` on the listener lets it pass"
     )]
     Parameters,
     /// `//` where it is refused.

@@ -14,7 +14,7 @@ pub enum NodeError {
         why: String,
     },
     /// A part of the documents cannot be read, and its content is unknown.
-    #[error("`{node}` does not start: {} cannot be read as documents, so it is unknown what they guard; correct or remove them ({why})", files.join(", "))]
+    #[error("`{node}` does not start: {} cannot be read as documents ({why}), so nobody knows what they guard; correct or remove them", files.join(", "))]
     Unready {
         /// Its name.
         node: String,

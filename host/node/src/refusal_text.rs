@@ -57,7 +57,7 @@ pub fn refusal(error: &EngineError) -> Refused {
         EngineError::SelfTest {
             fault: CallFault::Deadline { .. } | CallFault::Memory { .. } | CallFault::BadAnswer(_),
             ..
-        } => ("its self-test", "otherwise pin another version"),
+        } => ("its self-test", "correct that, or pin another version"),
         EngineError::SelfTest { .. } => {
             ("its self-test", "correct the filter, or pin another version")
         }

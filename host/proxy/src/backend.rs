@@ -40,8 +40,11 @@ fn unknown_backend(chain: &Chain, backend: u32) -> Refusal {
     let known = chain.backends.iter().flatten().map(|upstream| upstream.name());
     let known: Vec<&str> = known.take(MAX_LISTED).collect();
     let known = match known.as_slice() {
-        [] => "none of its `backends` exists here".to_owned(),
-        some => format!("its `backends` that exist here: {}", some.join(", ")),
+        [] => "none of the `backends` that the router returned exists here".to_owned(),
+        some => format!(
+            "of the `backends` that the router returned, these exist here: {}",
+            some.join(", ")
+        ),
     };
     let detail = format!(
         "the router chose `{name}`, but this proxy has no such service ({known}); write it as NAMESPACE/NAME:PORT, with a port of `spec.ports` of that Service, in the `backends` that the router returns, or in the `config` that it takes them from"

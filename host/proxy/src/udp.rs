@@ -27,7 +27,7 @@ const UNOPENED: u16 = 0;
 const NO_ENDPOINT: &str = "upstream.no-endpoint";
 /// Endpoints tried for a session, of those to which no socket can be opened.
 const TRIES_MAX: usize = 3;
-/// A session that is silent for so long ends while the proxy drains: nobody says when a session is over.
+/// While the proxy drains, a session that is silent for this long ends: datagrams have no end that is sent.
 const LAST_SILENCE: Duration = Duration::from_secs(1);
 
 /// How a session ended, for its client.
@@ -41,8 +41,8 @@ pub(crate) enum UdpEnd {
     Nowhere,
 }
 
-/// A session is judged without an answer after so long: that its endpoint is gone is known by then, also where a host that is away
-/// is asked for its address three times, a second apart.
+/// An endpoint that has not answered for this long counts as silent, not as gone: the kernel has reported a missing host by then,
+/// since it asks for its address three times, a second apart.
 const SILENCE: Duration = Duration::from_secs(4);
 
 /// What the endpoint of a session sent back.
@@ -149,7 +149,7 @@ async fn open(
     Err(last.unwrap_or_else(|| failed(state, NO_ENDPOINT, String::new())))
 }
 
-/// Ends when the client of a session has sent nothing for so long.
+/// Returns when the client of a session has sent nothing for `quiet`.
 pub(crate) async fn silent(session: &UdpSession, quiet: Duration) {
     loop {
         let patience = session.patience(quiet);

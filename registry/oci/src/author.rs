@@ -47,7 +47,8 @@ impl<'a> Author<'a> {
     }
 }
 
-/// A name of the registry itself. That of a caller is never static, so nobody writes by it unchecked.
+/// A name of the registry itself. Only names in this program are `'static`, so the name of a caller cannot pass here without a
+/// check of its token.
 impl From<&'static str> for Author<'static> {
     fn from(name: &'static str) -> Self {
         Self(Kind::Registry(name))

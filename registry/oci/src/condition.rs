@@ -51,7 +51,7 @@ enum Element<'a> {
     Other,
 }
 
-/// The next element of a list; empty ones are passed over (RFC 9110 §5.6.1.2). A comma inside of quotes
+/// The next element of a list; empty ones are passed over (RFC 9110 §5.6.1.2). A comma inside quotes
 /// belongs to its tag.
 fn next<'a>(rest: &mut &'a [u8]) -> Option<Element<'a>> {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b',');

@@ -128,7 +128,9 @@ impl Install {
             }
             let mut before = self.inbound.iter().take(at);
             if before.any(|one| one.is_ipv4() == address.is_ipv4()) {
-                bail!("--inbound {address}: write it once for IPv4 and once for IPv6");
+                bail!(
+                    "--inbound {address} is a second address of its family: give at most one for IPv4 and one for IPv6"
+                );
             }
         }
         Ok(())

@@ -238,7 +238,7 @@ impl FilterComparison {
             text.push_str("a configuration of the one may be wrong for the other: `tamis check` and `tamis apply` ask the filter\n");
         }
         if !failed.is_empty() {
-            text.push_str("what they declare and their settings cannot be compared, so the second counts as one that may do more: correct this and compare again");
+            text.push_str("a component that does not start declares nothing and lists no settings, so there is nothing to compare, and the second counts as one that may do more: correct what is marked with `!` and compare again");
             return text;
         }
         text.push_str(match self.gained.len() {

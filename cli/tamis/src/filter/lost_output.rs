@@ -40,7 +40,7 @@ fn search(folder: &Path, depth: usize, calls: &mut Vec<String>) {
             let text = named_file::text(&path).unwrap_or_default();
             calls.extend(calls_in(&text).map(|(line, called)| {
                 format!(
-                    "{}:{line}: `{called}!` writes nowhere: a filter has no standard output; write `tamis_sdk::log::write(tamis_sdk::log::Level::Info, &format!(…))`, and add `log: {{}}` under `spec.imports` of its Grant",
+                    "{}:{line}: `{called}!` writes nowhere: a filter has no standard output; write `tamis_sdk::log::write(tamis_sdk::log::Level::Info, &format!(…))`, and add `log: {{}}` under `imports` of its Grant",
                     path.display()
                 )
             }));

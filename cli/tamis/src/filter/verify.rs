@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
             });
             output::result(output, &value, || {
                 format!(
-                    "refused: {}\n{} (set by {})\n{}",
+                    "refused: {}\n{} (rule of {})\n{}",
                     refused.code, refused.rule, refused.set_by, refused.remedy
                 )
             });

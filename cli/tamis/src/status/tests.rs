@@ -102,7 +102,7 @@ fn what_is_wrong_comes_first_in_words_and_once_for_all_proxies_it_is_wrong_for()
         (
             "revoked",
             revoke,
-            "! shop/jwt runs what is revoked: pin.revoked: it is revoked (leak); it goes on (set by ada); pin another\n    \
+            "! shop/jwt runs what is revoked: pin.revoked: it is revoked (leak); it goes on (rule of ada); pin another\n    \
              sidecar:shop/service-03/0\n",
             "50 proxies, 1 running what is revoked at revision 9\n",
         ),

@@ -62,7 +62,7 @@ pub(crate) fn open(folder: &Path, elsewhere: ForeignState) -> Result<()> {
     if !own && elsewhere == ForeignState::Refuse {
         let of = before.map(|before| format!(" of {}", before.folder)).unwrap_or_default();
         bail!(
-            "{shown} is a copy{of}: its keys and tokens must not be shared, and its compiled code cannot be trusted. Remove it with `rm -r {shown}`, and `tamis up` makes a new one; if the folder was moved and there is no other copy, run `tamis up {} --adopt`",
+            "{shown} is a copy{of}: its keys and tokens must not be shared, and its compiled code cannot be trusted. Remove it with `rm -r {shown}`, and `tamis up` makes a new one, in which filters of your own have to be signed again; if the folder was moved and there is no other copy, run `tamis up {} --adopt`",
             folder.display()
         );
     }

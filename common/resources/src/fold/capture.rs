@@ -113,14 +113,14 @@ impl Addresses {
         }
     }
 
-    /// Without those that lead nowhere among those that lead somewhere.
+    /// Removes addresses that are refused from those that lead to a service: a refusal is stronger.
     fn settled(mut self) -> Self {
         let Self { services, refused } = &mut self;
         services.retain(|address, _| !refused.contains(address));
         self
     }
 
-    /// These, and of the `others` whatever these say nothing of.
+    /// These addresses, and those of `others` that these do not have.
     fn then(mut self, others: Self) -> Self {
         let Self { services, refused } = others;
         let new =

@@ -170,7 +170,7 @@ impl<'a> Fold<'a> {
                 }
                 let mut problem = one.document.problem(SECOND, "/spec/filter", message);
                 problem = problem.help(if world == World::RoutePolicy {
-                    "delete one of the attachments, or write `extend: true` in the one that should fall back to the other"
+                    "delete one of the attachments, or write `extend: true` in the one that is asked first, and let it answer `extend` for what the other should decide"
                 } else {
                     "delete one of the attachments, or change their `targetRefs` so that no proxy belongs to both (the Mesh is every proxy)"
                 });

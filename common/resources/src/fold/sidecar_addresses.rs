@@ -71,7 +71,7 @@ impl<'a> Fold<'a> {
             let problem = document
                 .problem(CODE, pointer, message)
                 .also(places)
-                .help("write an address of its own; endpoints are on one machine where their `sidecar` has the same host");
+                .help("give each use an address of its own; endpoints whose `sidecar` has the same host are on one machine");
             self.fail(document, ACCEPTED, "Conflicted", problem);
         }
     }

@@ -291,7 +291,7 @@ impl RequestSearch<'_, '_> {
         is_tie: bool,
     ) -> ControlFlow<()> {
         let mut there: Vec<MatchPlace> = there.flatten().copied().collect();
-        // As they are tried; equal ones in the order of the documents.
+        // In the order in which a router tries them; those of equal rank in the order of the documents.
         there.sort_by_cached_key(|place| {
             Reverse(self.of.at(place).map(|one| one.conditions.rank()))
         });

@@ -175,6 +175,6 @@ enum ContentStep {
     /// A line was read; go on.
     On,
     Frame(Frame<Bytes>),
-    /// More bytes are needed, or none follow.
+    /// Nothing yet: more bytes are needed, or the body is complete.
     More,
 }

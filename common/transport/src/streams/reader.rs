@@ -20,14 +20,14 @@ const READER_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// The body of a response to a client.
 pub trait ServedBody: Body<Data = Bytes> {
-    /// Whether the client may go on taking nothing of it, after so many seconds; asked about once in each. Once it says no, the
-    /// body is dropped, and its stream or connection ends.
+    /// Whether the client may wait on, after it has taken nothing of the body for `waited`; called about once a second. After
+    /// the first `false` the body is dropped, and its stream or connection ends.
     fn may_wait(self: Pin<&mut Self>, waited: Duration) -> bool {
         may_wait(waited)
     }
 }
 
-/// Whether a client may take nothing for so long where no body says otherwise.
+/// The same for bodies without a rule of their own: up to [`READER_PAUSE_MAX`].
 pub(crate) fn may_wait(waited: Duration) -> bool {
     waited < READER_PAUSE_MAX
 }

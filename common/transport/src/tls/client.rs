@@ -99,7 +99,7 @@ impl ClientTls {
     }
 
     /// Reads PEM text: the authorities of servers, each of which must show a certificate valid for `server_name`. We show
-    /// none. `place` is where the text stands, for errors.
+    /// none. `place` is the file that the text comes from; errors name it.
     ///
     /// # Errors
     /// [`TlsError`] names the place or name and the way out.

@@ -393,7 +393,8 @@ fn a_refusal_says_which_rule_who_set_it_and_the_way_out() {
          policy \"acme\"; to satisfy it: sign it with 2 of the keys k0, k1, k2: \
          `tamis filter sign COMPONENT --name acme/retry --version 1.4.2 --key KEY.key --key KEY.key --store STORE --pin LOCK`, \
          in a folder of `tamis up` with `--key .tamis/keys/KEY.key --key .tamis/keys/KEY.key --store .tamis/store \
-         --pin .tamis/filters.lock.yaml`; \
+         --pin .tamis/filters.lock.yaml` \
+         (where a registry directs the proxies, without `--pin`, and then `tamis filter push`); \
          or, if you trust another key, add its `.pub` file to `spec.keys` of the policy"
     );
 }

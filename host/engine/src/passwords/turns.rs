@@ -36,8 +36,8 @@ impl<T> Turns<T> {
         Self { most, namespaces: VecDeque::new() }
     }
 
-    /// Adds an item behind those of its filter. A namespace has no more items than it leaves places for others, and a filter
-    /// of it no more than it leaves for the others of its namespace.
+    /// Adds an item behind those of its filter. A namespace has at most as many places as it leaves free for others, and a
+    /// filter at most as many as it leaves free for the other filters of its namespace.
     pub(super) fn push(&mut self, owner: &TurnOwner, item: T) -> Result<(), QueueFull> {
         let all = self.namespaces.iter().map(|(_, filters)| count(filters));
         let left = self.most.saturating_sub(all.fold(0, usize::saturating_add));

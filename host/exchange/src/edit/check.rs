@@ -42,7 +42,7 @@ pub fn check(edits: &[Edit], writes: &WritableFields, side: HeadSide) -> Result<
     Ok(())
 }
 
-/// What an edit changes although it may not, and the rule that forbids it.
+/// The field that an edit must not change, and the rule that forbids it; `None`: the edit is allowed.
 fn fault<'a>(
     edit: &'a Edit,
     writes: &WritableFields,

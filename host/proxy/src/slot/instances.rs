@@ -75,7 +75,7 @@ impl Instances {
     /// Another end of an exchange waits for its turn.
     ///
     /// # Errors
-    /// Too many do.
+    /// [`ENDS_MAX`] ends wait already.
     pub(super) fn add_end(&self) -> Result<(), CallFault> {
         let ends = self.ends.get();
         if ends >= ENDS_MAX {

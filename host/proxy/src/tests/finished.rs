@@ -95,7 +95,7 @@ fn exchanges_without_end_leave_nothing_behind() {
     grant.imports.exchange_state = Some(limits);
     let filter = kept(&json!({ "keep": 10_000 }), grant);
     let live = LiveProxy::start(vec![filter, routes()], ProxyOptions::default());
-    // Many times what all of them may keep together.
+    // Together they ask to keep many times what the Grant allows for all exchanges.
     let mut client = live.client();
     for n in 0..50 {
         let (_, _, body) = client.ask(&format!("/a/{n}"), &[]);

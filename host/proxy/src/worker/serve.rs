@@ -164,7 +164,7 @@ impl Worker {
     }
 
     /// Serves a connection whose server name chooses its listener and its route. Its TLS ends here where that listener has a
-    /// certificate; else everything, the name included, is carried on as it came.
+    /// certificate; otherwise all octets, those of the handshake included, are carried unchanged.
     async fn serve_named(
         self: Rc<Self>,
         key: &SocketKey,

@@ -21,9 +21,10 @@ use crate::{BlobDigest, BlobError, UploadId};
 
 /// Bytes per read from a file.
 const CHUNK: usize = 128 * 1024;
-/// Bytes of a disk that uploads leave free, so that whoever may push cannot keep others from writing to the journal …
+/// Bytes of a disk that uploads leave free, so that whoever may push cannot keep others from writing to the journal;
+/// on a small disk at most one [`KEPT_PART`]th of it.
 const KEPT_FREE: u64 = 64 * 1024 * 1024;
-/// … and at most this part of a small disk.
+/// The share of a small disk that stays free: one byte in this many.
 const KEPT_PART: u64 = 16;
 
 #[derive(Debug, Clone)]

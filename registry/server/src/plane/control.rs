@@ -44,7 +44,8 @@ use crate::plane::policy::PolicyFolder;
 pub struct ControlSettings {
     /// The guards for changes.
     pub guards: Guards,
-    /// Number of other people who must approve a digest that may do more than the previous one; 1.
+    /// Number of other people who must approve what allows more than before: a digest, a Grant, a TrustPolicy, or a Service
+    /// that begins to take plain text. Default: 1.
     pub growth_approvals: usize,
     /// How long assignments are valid.
     pub terms: AssignmentTerms,

@@ -63,12 +63,12 @@ pub(crate) fn document(problem: &tamis_resources::Problem) -> DocumentProblem {
     }
 }
 
-/// A caller whose token held when the request began, and does not any more.
+/// A caller whose token was valid when the request began, and is no longer.
 pub(crate) fn ended(token: &str) -> ApiProblem {
     let title = format!(
         "the token {token:?} was revoked or replaced, or it expired, before the request was complete; nothing was changed"
     );
-    let remedy = "send a token that holds: `Authorization: Bearer TOKEN`".to_owned();
+    let remedy = "send a valid token: `Authorization: Bearer TOKEN`".to_owned();
     ApiProblem { remedy: Some(remedy), ..problem(401, "unauthorized", title) }
 }
 

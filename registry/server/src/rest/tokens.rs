@@ -144,7 +144,12 @@ fn names_own(caller: &Caller, name: &str) -> Result<(), ProblemResponse> {
     let title = format!(
         "the name of a token that {maker} makes must begin with `{maker}-`, as everybody shares the names of tokens"
     );
-    Err(problem(400, "bad-request", title, "name it after the token that makes it"))
+    Err(problem(
+        400,
+        "bad-request",
+        title,
+        "begin the name as the rule says, such as `MAKER-ci` for the token MAKER",
+    ))
 }
 
 /// Whether the caller has all these rights, and `operate` for the same places.

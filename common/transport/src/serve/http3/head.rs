@@ -106,7 +106,7 @@ fn append(fields: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), HeadE
     if is_of_connection(&name) && !(name == header::TE && value == "trailers") {
         return Err(HeadError::Malformed("fields of an HTTP/1 connection have no place here"));
     }
-    // The size of all fields is bounded before their number can be.
+    // Never in practice: the limit on the size of a section is reached before the number of fields that a map takes.
     fields.try_append(name, value).map_err(|_| SectionError::TooLarge)?;
     Ok(())
 }

@@ -74,7 +74,7 @@ impl ConnectionState {
         self.spend_many(1, "more unnecessary frames than allowed")
     }
 
-    /// Counts a request that came to nothing through its client.
+    /// Counts a request that failed because of its client: reset, malformed, late or too large.
     pub(super) fn given_up(&self) {
         // An error ends the connection by itself.
         let _ended = self.spend_many(GIVEN_UP_COST, "more requests given up than allowed");

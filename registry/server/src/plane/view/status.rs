@@ -254,7 +254,7 @@ pub(crate) fn sentence(refusal: &Refused) -> String {
     let mut text = refusal.code.clone().into_owned();
     for (before, part, after) in [
         (": ", &refusal.rule, ""),
-        (" (set by ", &refusal.set_by, ")"),
+        (" (rule of ", &refusal.set_by, ")"),
         ("; ", &refusal.remedy, ""),
     ] {
         if !part.is_empty() {
@@ -341,7 +341,7 @@ mod tests {
             assert_eq!(
                 told.why.as_deref(),
                 Some(
-                    "trust.threshold: two of release and ops must have signed, release did (set by trust policy \
+                    "trust.threshold: two of release and ops must have signed, release did (rule of trust policy \
                      \"security/all\"); have ops sign it"
                 )
             );

@@ -51,7 +51,7 @@ fn a_refusal_comes_whole_from_the_proxy_to_status_and_describe() {
         (
             "trap-always",
             "filter.selftest",
-            "`test/guest` failed its self-test (a call of each hook before it serves) in `on-request`: it stopped with the trap `unreachable`; a panic ends like that: to see its message and line, call `tamis_sdk::log_panics()` first in `configure` (Rust), or log an error before the place that you suspect",
+            "`test/guest` failed its self-test (a call of each hook before it serves) in `on-request`: it stopped with the trap `unreachable`; a panic ends like that: to see its message and line, call `tamis_sdk::log_panics()` first in `configure` (Rust), or log an error before the place that you suspect; both need `log: {}` under `imports` of its Grant",
             "its self-test",
             "correct the filter, or pin another version",
         ),
@@ -67,7 +67,7 @@ fn a_refusal_comes_whole_from_the_proxy_to_status_and_describe() {
         // The same state at the proxy's own listener.
         let own = plane.slot_says(SLOT, &format!("refused:{code}"));
         // That its self-test says so stands in the rule.
-        let by = if set_by == "the filter" { " (set by the filter)" } else { "" };
+        let by = if set_by == "the filter" { " (rule of the filter)" } else { "" };
         let detail = format!("{rule}{by}; {remedy}. Version 1.0.0 keeps serving");
         assert_eq!(own["detail"], detail.as_str(), "{does}");
         let programmed = condition(&registry, "Programmed");

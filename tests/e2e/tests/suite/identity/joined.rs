@@ -181,7 +181,7 @@ impl Shop {
         self.registry_stopped(arguments, Duration::ZERO)
     }
 
-    /// The registry ends, and starts again after this time.
+    /// The registry ends, and starts again after `away`.
     pub(super) fn registry_stopped(self, arguments: &[&str], away: Duration) -> Self {
         self.relay.cut();
         let Self { mesh, relay, backend, pay, cart, guest } = self;
