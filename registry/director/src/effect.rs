@@ -1,5 +1,6 @@
 //! The effect of a change on proxies.
 
+mod applications;
 mod outside;
 mod protection;
 mod trust;
@@ -21,6 +22,7 @@ use crate::fields::{FieldEffect, fields};
 use crate::plans::{Plans, hash_of, repin};
 use crate::record::PinRecord;
 use crate::state::State;
+use applications::SharedApplications;
 use outside::MovedApplications;
 use protection::BareEndpoints;
 pub use trust::{DistrustedSlot, SignedManifest, TrustChange};
@@ -188,6 +190,10 @@ impl Plans {
         // Pins have no effect on what guards what.
         let is_of_documents = before.documents.changed != after.documents.changed;
         let bare = is_of_documents.then(|| BareEndpoints::of(before, after));
+        let mut shared = match is_of_documents {
+            true => SharedApplications::of(before, after),
+            false => SharedApplications::default(),
+        };
         effect.services = services.len();
         effect.trust = TrustChange::between(before, after);
         let fresh = after.documents.nodes().into_iter();
@@ -195,6 +201,7 @@ impl Plans {
         let (mut problems, mut added) = (Vec::new(), Vec::new());
         for node in here.iter().chain(&fresh) {
             let Some(pair) = self.pair((before, after), &mut there, node) else { continue };
+            shared.node(node, (pair.before.as_ref(), pair.after.as_ref()));
             known.extend(pair.known.iter().map(identity));
             problems.extend(pair.problems);
             let (before, after) = (pair.before.as_deref(), pair.after.as_deref());
@@ -208,6 +215,7 @@ impl Plans {
             }
             added.extend(pair.after.filter(|_| pair.before.is_none()).map(|plan| (node, plan)));
         }
+        effect.applications(&shared);
         self.new_gateways(before, &here, &added, &mut effect);
         effect.moved(&here, &seen.moved);
         for problem in problems {
