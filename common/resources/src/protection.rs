@@ -20,21 +20,32 @@ use serde_json::Value as Json;
 use crate::plan::{ListenerPlan, NodePlan, TrafficDirection};
 use asked::{ServedRule, asked, routes, serves};
 use guard::Guard;
-use led::{GuardedServices, leads};
+use led::{GuardedServices, is_of_gateway, leads};
 use table::GuardedRequests;
 use words::{OpenRequests, of_listener};
 
-/// The protection that a proxy loses, each in words: at most three for each guard of each listener.
+/// The protection that a proxy loses, each in words: at most four for each guard of each listener. `gateways`: all gateways
+/// before the change, of which each may lead to services that only guarded rules of others led to.
 ///
-/// Costs nothing for proxies without guards, little for listeners that stay as they are or whose guards all stay or all go, and
-/// else about as much as reading the routes of both plans.
+/// Costs nothing without guards, little for listeners that stay as they are or whose guards all stay or all go, and else about as
+/// much as reading the routes of both plans; of all gateways where a rule leads to another service than before.
 #[must_use]
-pub fn lost_protection(before: &NodePlan, after: &NodePlan) -> BTreeSet<String> {
+pub fn lost_protection(
+    before: &NodePlan,
+    after: &NodePlan,
+    gateways: &[&NodePlan],
+) -> BTreeSet<String> {
     let known: Vec<GuardedListener<'_>> =
         before.listeners.iter().map(|one| GuardedListener::of(before, one)).collect();
+    let is_guarded = |plan: &&NodePlan| {
+        plan.listeners.iter().any(|listener| !Guard::all(plan, listener).is_empty())
+    };
+    let is_gateway = after.listeners.iter().any(is_of_gateway);
     let mut lost = BTreeSet::new();
-    if known.iter().any(|one| !one.guards.is_empty()) {
-        let services = GuardedServices::of(&known);
+    if known.iter().any(|one| !one.guards.is_empty())
+        || (is_gateway && gateways.iter().any(is_guarded))
+    {
+        let services = GuardedServices::of(gateways.iter().copied().chain([before]));
         for listener in &after.listeners {
             lost.extend(ComparedListener::of(after, listener, (&known, &services)).lost());
         }
@@ -50,7 +61,7 @@ pub fn unguarded_gateway(others: &[&NodePlan], new: &NodePlan) -> BTreeSet<Strin
         .iter()
         .flat_map(|plan| plan.listeners.iter().map(|listener| GuardedListener::of(plan, listener)));
     let known: Vec<GuardedListener<'_>> = all.collect();
-    let services = GuardedServices::of(&known);
+    let services = GuardedServices::of(others.iter().copied());
     let listeners = new.listeners.iter().map(|listener| GuardedListener::of(new, listener));
     let compared = listeners.map(|now| {
         let is_read = now.is_for_requests();
@@ -99,13 +110,9 @@ impl<'a> GuardedListener<'a> {
         routes(self.plan, self.listener)
     }
 
-    fn is_of_gateway(&self) -> bool {
-        self.listener.direction == TrafficDirection::Gateway
-    }
-
     /// Whether it is a gateway's, and reads requests.
     fn is_for_requests(&self) -> bool {
-        self.is_of_gateway() && self.listener.tcp.is_none()
+        is_of_gateway(self.listener) && self.listener.tcp.is_none()
     }
 
     /// Whether something reaches a backend here.
@@ -234,7 +241,7 @@ impl<'a, 'b> ComparedListener<'a, 'b> {
     /// Adds the rules that lead to a service to which none without a guard led, and that this guard is not asked about. A rule
     /// that led there under its name is judged by its requests.
     fn by_service(&self, told: &BTreeSet<usize>, lost: &mut BTreeMap<String, OpenRequests>) {
-        if !self.now.is_of_gateway() || self.services.is_empty() {
+        if !is_of_gateway(self.now.listener) {
             return;
         }
         let told: BTreeSet<String> = self
@@ -243,14 +250,14 @@ impl<'a, 'b> ComparedListener<'a, 'b> {
             .flat_map(|was| told.iter().filter_map(|at| was.guards.get(*at)))
             .map(ToString::to_string)
             .collect();
-        let led: BTreeSet<(String, &str)> =
-            self.was.into_iter().flat_map(|was| leads(was)).map(|one| (one.rule, one.to)).collect();
-        for one in leads(&self.now) {
-            let Some(guards) = self.services.guards(one.to) else { continue };
+        let was = self.was.into_iter().flat_map(|was| leads(was.plan, was.listener));
+        let led: BTreeSet<(String, &str)> = was.map(|one| (one.rule, one.to)).collect();
+        for one in leads(self.now.plan, self.now.listener) {
             if led.contains(&(one.rule.clone(), one.to)) {
                 continue;
             }
-            let gone = guards.iter().copied().filter(|guard| {
+            let guards = self.services.guards(one.to);
+            let gone = guards.iter().map(|guard| &**guard).filter(|guard| {
                 !self.stands(guard).any(|now| now.is_of_all() || now.covers(&one.rule))
             });
             for guard in without_consequences(gone.collect()) {

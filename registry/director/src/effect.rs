@@ -194,6 +194,7 @@ impl Plans {
             true => SharedApplications::of(before, after),
             false => SharedApplications::default(),
         };
+        let gateways = if is_of_documents { self.gateways(before, &here) } else { Vec::new() };
         effect.services = services.len();
         effect.trust = TrustChange::between(before, after);
         let fresh = after.documents.nodes().into_iter();
@@ -211,12 +212,12 @@ impl Plans {
             }
             effect.node(node, before, after, &mut seen);
             if let (Some(before), Some(bare)) = (before, &bare) {
-                effect.protection(node, (before, after), bare);
+                effect.protection(node, (before, after), (bare, &gateways));
             }
             added.extend(pair.after.filter(|_| pair.before.is_none()).map(|plan| (node, plan)));
         }
         effect.applications(&shared);
-        self.new_gateways(before, &here, &added, &mut effect);
+        new_gateways(&gateways, &added, &mut effect);
         effect.moved(&here, &seen.moved);
         for problem in problems {
             if known.insert(identity(&problem)) {
@@ -234,25 +235,10 @@ impl Plans {
         effect
     }
 
-    /// Adds what new gateways do not guard of the rules of others.
-    fn new_gateways(
-        &mut self,
-        before: &DesiredState,
-        here: &[NodeName],
-        added: &[(&NodeName, Arc<NodePlan>)],
-        effect: &mut ChangeEffect,
-    ) {
-        let is_gateway = |node: &NodeName| matches!(node, NodeName::Gateway { .. });
-        let added: Vec<_> = added.iter().filter(|(node, _)| is_gateway(node)).collect();
-        if added.is_empty() {
-            return;
-        }
+    /// The plans of all gateways.
+    fn gateways(&mut self, before: &DesiredState, here: &[NodeName]) -> Vec<Arc<NodePlan>> {
         let gateways = here.iter().filter(|node| is_gateway(node));
-        let plans = gateways.filter_map(|node| self.known(before, node)?.plan.clone());
-        let plans: Vec<Arc<NodePlan>> = plans.collect();
-        for (node, after) in added {
-            effect.new_gateway(node, &plans, after);
-        }
+        gateways.filter_map(|node| self.known(before, node)?.plan.clone()).collect()
     }
 
     /// A proxy before and after a change; `None` when nothing about it changes. `there` computes plans of
@@ -283,6 +269,21 @@ impl Plans {
         let (next, problems) =
             folded.map(|it| (it.plan.map(Arc::new), it.problems)).unwrap_or_default();
         Some(PlanPair { before: current, after: next, known, problems })
+    }
+}
+
+fn is_gateway(node: &NodeName) -> bool {
+    matches!(node, NodeName::Gateway { .. })
+}
+
+/// Adds what new gateways do not guard of the rules of others.
+fn new_gateways(
+    gateways: &[Arc<NodePlan>],
+    added: &[(&NodeName, Arc<NodePlan>)],
+    effect: &mut ChangeEffect,
+) {
+    for (node, after) in added.iter().filter(|(node, _)| is_gateway(node)) {
+        effect.new_gateway(node, gateways, after);
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use super::GuardedListener;
 use super::asked::asked;
 use super::guard::Guard;
-use crate::plan::{StreamRoutePlan, TcpPlan};
+use super::routes;
+use crate::plan::{ListenerPlan, NodePlan, StreamRoutePlan, TcpPlan, TrafficDirection};
 
 /// A rule that leads to a service.
 pub(super) struct Lead<'a> {
@@ -16,60 +17,58 @@ pub(super) struct Lead<'a> {
     pub(super) to: &'a str,
 }
 
-/// Services with the guards that were asked about every rule which led there. Computed when it is first asked for.
+/// Services with the guards that were asked about every rule of a gateway which led there. Computed when it is first asked for.
 pub(super) struct GuardedServices<'b> {
-    known: &'b [GuardedListener<'b>],
+    gateways: Vec<&'b NodePlan>,
     /// By `namespace/name`.
     found: OnceCell<ServiceGuards<'b>>,
 }
 
-type ServiceGuards<'b> = BTreeMap<&'b str, Vec<&'b Guard<'b>>>;
+type ServiceGuards<'b> = BTreeMap<&'b str, Vec<Rc<Guard<'b>>>>;
 
 impl<'b> GuardedServices<'b> {
-    /// Those of the gateways among these listeners.
-    pub(super) fn of(known: &'b [GuardedListener<'b>]) -> Self {
-        Self { known, found: OnceCell::new() }
+    /// Those of these proxies, as far as they are gateways.
+    pub(super) fn of(gateways: impl IntoIterator<Item = &'b NodePlan>) -> Self {
+        Self { gateways: gateways.into_iter().collect(), found: OnceCell::new() }
     }
 
-    fn found(&self) -> &ServiceGuards<'b> {
-        self.found.get_or_init(|| Self::find(self.known))
+    /// The guards of everything that led to a service.
+    pub(super) fn guards(&self, service: &str) -> &[Rc<Guard<'b>>] {
+        let found = self.found.get_or_init(|| self.find());
+        found.get(service).map_or(&[], Vec::as_slice)
     }
 
-    fn find(known: &'b [GuardedListener<'b>]) -> ServiceGuards<'b> {
+    fn find(&self) -> ServiceGuards<'b> {
         let mut services = ServiceGuards::new();
-        for listener in known.iter().filter(|one| one.is_of_gateway()) {
-            for Lead { rule, to } in leads(listener) {
-                let asked = || listener.guards.iter().filter(|one| one.covers(&rule));
-                match services.get_mut(to) {
-                    Some(guards) => {
-                        guards.retain(|one| asked().any(|it| it.is_same(one)));
+        for plan in self.gateways.iter().copied() {
+            for listener in plan.listeners.iter().filter(|one| is_of_gateway(one)) {
+                let guards: Vec<_> = Guard::all(plan, listener).into_iter().map(Rc::new).collect();
+                for Lead { rule, to } in leads(plan, listener) {
+                    let asked = || guards.iter().filter(|one| one.covers(&rule));
+                    match services.get_mut(to) {
+                        Some(common) => common.retain(|one| asked().any(|it| it.is_same(one))),
+                        None => drop(services.insert(to, asked().map(Rc::clone).collect())),
                     }
-                    None => drop(services.insert(to, asked().collect())),
                 }
             }
         }
-        services.retain(|_, guards| !guards.is_empty());
         services
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.found().is_empty()
-    }
-
-    pub(super) fn guards(&self, service: &str) -> Option<&[&'b Guard<'b>]> {
-        self.found().get(service).map(Vec::as_slice)
     }
 }
 
+pub(super) fn is_of_gateway(listener: &ListenerPlan) -> bool {
+    listener.direction == TrafficDirection::Gateway
+}
+
 /// Where the rules of a listener lead. Copies of requests count too: the service does what they ask for.
-pub(super) fn leads<'a>(listener: &GuardedListener<'a>) -> Vec<Lead<'a>> {
+pub(super) fn leads<'a>(plan: &'a NodePlan, listener: &'a ListenerPlan) -> Vec<Lead<'a>> {
     let mut leads = Vec::new();
-    for one in asked(listener.routes()) {
+    for one in asked(routes(plan, listener)) {
         for to in one.backends.iter().chain(&one.mirrors) {
             leads.push(Lead { rule: one.name.clone(), to: service_of(to) });
         }
     }
-    for route in listener.listener.tcp.iter().flat_map(routed) {
+    for route in listener.tcp.iter().flat_map(routed) {
         for backend in &route.backends {
             leads.push(Lead { rule: format!("{}/", route.name), to: service_of(&backend.service) });
         }

@@ -130,6 +130,11 @@ impl Mesh {
         self.0.remove(key).unwrap();
     }
 
+    fn gateways(&self) -> Vec<String> {
+        let names = self.0.keys().filter_map(|key| key.strip_prefix("Gateway/"));
+        names.map(|name| format!("gateway:shop/{name}")).collect()
+    }
+
     fn plan(&self, node: &str) -> NodePlan {
         let pins = ["route", "jwt", "ip", "authz"].map(|name| {
             let digest = format!("sha256:{}", "0".repeat(64));
@@ -167,7 +172,9 @@ type Edit = fn(&mut Mesh);
 fn lost(mesh: &Mesh, node: &str, edit: Edit) -> Vec<String> {
     let mut after = mesh.clone();
     edit(&mut after);
-    lost_protection(&mesh.plan(node), &after.plan(node)).into_iter().collect()
+    let gateways: Vec<NodePlan> = mesh.gateways().iter().map(|name| mesh.plan(name)).collect();
+    let gateways: Vec<&NodePlan> = gateways.iter().collect();
+    lost_protection(&mesh.plan(node), &after.plan(node), &gateways).into_iter().collect()
 }
 
 /// Each row: what happens, how, and what is told.
@@ -788,6 +795,31 @@ fn a_rule_that_leads_to_a_service_behind_the_back_of_its_guard_is_named() {
             ("fewer backends", |mesh| drop(mesh.rules().remove(0)), &[]),
         ],
     );
+}
+
+#[test]
+fn another_gateway_that_leads_to_a_guarded_service_is_named() {
+    let mut mesh = Mesh::guarded();
+    mesh.put(
+        "Gateway",
+        "second",
+        json!({
+            "listeners": [{ "name": "http", "port": 8090, "protocol": "HTTP" }],
+            "identity": "spiffe://shop.example/second",
+        }),
+    );
+    let second = "gateway:shop/second";
+    let ip = r#""shop/edge-ip" (tamis/ip) does not guard rules "shop/shop/admin" (to shop/web), "shop/shop/pay" (to shop/payments), "shop/shop/web" (to shop/web) of listener "http", and it guarded every rule that led there"#;
+    let moved: Edit =
+        |mesh| mesh.spec("HTTPRoute/shop")["parentRefs"] = json!([{ "name": "second" }]);
+    told(&mesh, second, &[("a route moves there", moved, &[ip])]);
+    moved(&mut mesh);
+    let back: Edit = |mesh| {
+        mesh.spec("HTTPRoute/shop")["parentRefs"] =
+            json!([{ "name": "edge" }, { "name": "second" }]);
+    };
+    told(&mesh, EDGE, &[("and back, where it is guarded as well", back, &[])]);
+    told(&mesh, second, &[("and back, while it stays", back, &[])]);
 }
 
 #[test]

@@ -38,9 +38,11 @@ impl ChangeEffect {
         &mut self,
         node: &NodeName,
         (before, after): (&NodePlan, Option<&NodePlan>),
-        bare: &BareEndpoints,
+        (bare, gateways): (&BareEndpoints, &[Arc<NodePlan>]),
     ) {
-        let mut lost = after.map(|after| lost_protection(before, after)).unwrap_or_default();
+        let gateways: Vec<&NodePlan> = gateways.iter().map(|plan| &**plan).collect();
+        let lost = after.map(|after| lost_protection(before, after, &gateways));
+        let mut lost = lost.unwrap_or_default();
         if let (NodeName::Sidecar { key, .. }, Some(endpoints)) = (node, bare.0.get(node.key())) {
             let words = |guard| {
                 format!(
