@@ -73,7 +73,7 @@ pub use metadata::Metadata;
 pub use narrow::{narrowed, uncovered_names};
 pub use node_name::{NodeName, NodeNameError};
 pub use problem::{Problem, SourcePlace};
-pub use protection::{inbound_guards, lost_protection, unguarded_gateway};
+pub use protection::{inbound_guards, lost_of_application, lost_protection, unguarded_gateway};
 pub use room::{
     MAX_ENDPOINTS, MAX_FILTERS, MAX_NAMESPACE_ENDPOINTS, MAX_NAMESPACE_FILTERS,
     MAX_NAMESPACE_ROUTES_BYTES, MAX_ROUTES_BYTES, crowded, crowded_plan, namespace_shares,

@@ -1,11 +1,14 @@
 //! The protection that a change takes away from a proxy: what decided who may pass, and would no longer be asked.
 //!
-//! A guard is an attachment in the phase `authn` or `authz`, or an `AuthorizationPolicy` that is enforced. It is gone from a
-//! listener, or from those requests (by host and path) that it was asked about and that still reach a backend. What a guard
-//! says is not compared: a changed configuration of the same guard is for people to judge.
+//! A guard is an attachment in the phase `authn` or `authz`, an `AuthorizationPolicy` that is enforced, or the demand of a
+//! gateway's listener for client certificates. It is gone from a listener, or from those requests (by host and path) that it
+//! was asked about and that still reach a backend. It is gone round where a rule of a gateway leads to a service to which
+//! only rules led that it was asked about. What a guard says is not compared: a changed configuration of the same guard is
+//! for people to judge.
 
 mod asked;
 mod guard;
+mod led;
 mod table;
 mod words;
 
@@ -17,21 +20,34 @@ use serde_json::Value as Json;
 use crate::plan::{ListenerPlan, NodePlan, TrafficDirection};
 use asked::{ServedRule, asked, routes, serves};
 use guard::Guard;
+use led::{GuardedServices, is_of_gateway, leads};
 use table::GuardedRequests;
 use words::{OpenRequests, of_listener};
 
-/// The protection that a proxy loses, each in words: at most three for each guard of each listener.
+/// The protection that a proxy loses, each in words: at most four for each guard of each listener. `gateways`: all gateways
+/// before the change, of which each may lead to services that only guarded rules of others led to.
 ///
-/// Costs nothing for proxies without guards, little for listeners that stay as they are or whose guards all stay or all go, and
-/// else about as much as reading the routes of both plans.
+/// Costs nothing without guards, little for listeners that stay as they are or whose guards all stay or all go, and else about as
+/// much as reading the routes of both plans; of all gateways where a rule leads to another service than before.
 #[must_use]
-pub fn lost_protection(before: &NodePlan, after: &NodePlan) -> BTreeSet<String> {
+pub fn lost_protection(
+    before: &NodePlan,
+    after: &NodePlan,
+    gateways: &[&NodePlan],
+) -> BTreeSet<String> {
     let known: Vec<GuardedListener<'_>> =
         before.listeners.iter().map(|one| GuardedListener::of(before, one)).collect();
+    let is_guarded = |plan: &&NodePlan| {
+        plan.listeners.iter().any(|listener| !Guard::all(plan, listener).is_empty())
+    };
+    let is_gateway = after.listeners.iter().any(is_of_gateway);
     let mut lost = BTreeSet::new();
-    if known.iter().any(|one| !one.guards.is_empty()) {
+    if known.iter().any(|one| !one.guards.is_empty())
+        || (is_gateway && gateways.iter().any(is_guarded))
+    {
+        let services = GuardedServices::of(gateways.iter().copied().chain([before]));
         for listener in &after.listeners {
-            lost.extend(ComparedListener::of(after, listener, &known).lost());
+            lost.extend(ComparedListener::of(after, listener, (&known, &services)).lost());
         }
     }
     lost
@@ -44,20 +60,36 @@ pub fn unguarded_gateway(others: &[&NodePlan], new: &NodePlan) -> BTreeSet<Strin
     let all = others
         .iter()
         .flat_map(|plan| plan.listeners.iter().map(|listener| GuardedListener::of(plan, listener)));
-    let known: Vec<GuardedListener<'_>> = all.filter(GuardedListener::is_for_requests).collect();
+    let known: Vec<GuardedListener<'_>> = all.collect();
+    let services = GuardedServices::of(others.iter().copied());
     let listeners = new.listeners.iter().map(|listener| GuardedListener::of(new, listener));
-    let listeners = listeners.filter(GuardedListener::is_for_requests);
-    let compared =
-        listeners.map(|now| ComparedListener { now, was: None, others: known.iter().collect() });
+    let compared = listeners.map(|now| {
+        let is_read = now.is_for_requests();
+        let others = known.iter().filter(|one| is_read && one.is_for_requests()).collect();
+        ComparedListener { now, was: None, others, services: &services }
+    });
     compared.flat_map(|one| one.lost()).collect()
+}
+
+/// The guards of everything that arrives at the application of a sidecar before a change, for which none stands at the sidecar
+/// that leads to it after the change; `None`: whoever leads to it has no sidecar. In words.
+#[must_use]
+pub fn lost_of_application(before: &NodePlan, after: Option<&NodePlan>) -> BTreeSet<String> {
+    let guards = |plan| -> Vec<Guard<'_>> { inbound(plan).filter(Guard::is_of_all).collect() };
+    let (old, new) = (guards(before), after.map(guards).unwrap_or_default());
+    let gone = old.iter().filter(|was| !new.iter().any(|now| now.stands_for(was))).collect();
+    without_consequences(gone).map(ToString::to_string).collect()
 }
 
 /// The guards of a proxy that are asked about everything that its clients in the mesh send, in words.
 #[must_use]
 pub fn inbound_guards(plan: &NodePlan) -> BTreeSet<String> {
+    inbound(plan).filter(Guard::is_of_all).map(|one| one.to_string()).collect()
+}
+
+fn inbound(plan: &NodePlan) -> impl Iterator<Item = Guard<'_>> {
     let inbound = plan.listeners.iter().filter(|one| one.direction == TrafficDirection::Inbound);
-    let guards = inbound.flat_map(|one| Guard::all(plan, one));
-    guards.filter(Guard::is_of_all).map(|one| one.to_string()).collect()
+    inbound.flat_map(|one| Guard::all(plan, one))
 }
 
 /// A listener before a change.
@@ -80,7 +112,7 @@ impl<'a> GuardedListener<'a> {
 
     /// Whether it is a gateway's, and reads requests.
     fn is_for_requests(&self) -> bool {
-        self.listener.direction == TrafficDirection::Gateway && self.listener.tcp.is_none()
+        is_of_gateway(self.listener) && self.listener.tcp.is_none()
     }
 
     /// Whether something reaches a backend here.
@@ -106,13 +138,15 @@ struct ComparedListener<'a, 'b> {
     was: Option<&'b GuardedListener<'b>>,
     /// If it is a gateway's: the gateway's other listeners before.
     others: Vec<&'b GuardedListener<'b>>,
+    /// The guards of all rules that led to a service.
+    services: &'b GuardedServices<'b>,
 }
 
 impl<'a, 'b> ComparedListener<'a, 'b> {
     fn of(
         plan: &'a NodePlan,
         listener: &'a ListenerPlan,
-        known: &'b [GuardedListener<'b>],
+        (known, services): (&'b [GuardedListener<'b>], &'b GuardedServices<'b>),
     ) -> Self {
         let now = GuardedListener::of(plan, listener);
         let was = known.iter().find(|one| one.listener.name == listener.name);
@@ -121,7 +155,7 @@ impl<'a, 'b> ComparedListener<'a, 'b> {
             both && one.listener.name != listener.name
         });
         let others = others.collect();
-        Self { now, was, others }
+        Self { now, was, others, services }
     }
 
     /// What it loses, each in words.
@@ -131,7 +165,9 @@ impl<'a, 'b> ComparedListener<'a, 'b> {
         let mut told = BTreeSet::new();
         let mut open = self.others.iter().any(|other| !self.not_of_all(other).is_empty());
         if let Some(was) = self.was {
-            if was.guards == self.now.guards && was.routes() == self.now.routes() {
+            let same_routes =
+                was.routes() == self.now.routes() && was.listener.tcp == self.now.listener.tcp;
+            if was.guards == self.now.guards && same_routes {
                 return words;
             }
             told = self.gone(was);
@@ -139,9 +175,12 @@ impl<'a, 'b> ComparedListener<'a, 'b> {
             words.extend(without_consequences(gone).map(|guard| of_listener(guard, name)));
             open |= !self.not_of_all(was).is_subset(&told);
         }
+        let mut lost = BTreeMap::new();
         if open && self.now.listener.tcp.is_none() {
-            words.extend(self.by_request(&told));
+            lost = self.by_request(&told);
         }
+        self.by_service(&told, &mut lost);
+        words.extend(lost.iter().flat_map(|(guard, open)| open.words(guard, name)));
         words
     }
 
@@ -174,7 +213,7 @@ impl<'a, 'b> ComparedListener<'a, 'b> {
     }
 
     /// Compares request by request, without the guards that are told already.
-    fn by_request(&self, told: &BTreeSet<usize>) -> Vec<String> {
+    fn by_request(&self, told: &BTreeSet<usize>) -> BTreeMap<String, OpenRequests> {
         let mut lost: BTreeMap<String, OpenRequests> = BTreeMap::new();
         for rule in asked(self.now.routes()) {
             let taken = self.was.map(|was| (was, was.requests().taken(&rule, self.now.requests())));
@@ -196,8 +235,39 @@ impl<'a, 'b> ComparedListener<'a, 'b> {
                 }
             }
         }
-        let name = &self.now.listener.name;
-        lost.iter().flat_map(|(guard, open)| open.words(guard, name)).collect()
+        lost
+    }
+
+    /// Adds the rules that lead to a service to which none without a guard led, and that this guard is not asked about. A rule
+    /// that led there under its name is judged by its requests.
+    fn by_service(&self, told: &BTreeSet<usize>, lost: &mut BTreeMap<String, OpenRequests>) {
+        if !is_of_gateway(self.now.listener) {
+            return;
+        }
+        let told: BTreeSet<String> = self
+            .was
+            .into_iter()
+            .flat_map(|was| told.iter().filter_map(|at| was.guards.get(*at)))
+            .map(ToString::to_string)
+            .collect();
+        let was = self.was.into_iter().flat_map(|was| leads(was.plan, was.listener));
+        let led: BTreeSet<(String, &str)> = was.map(|one| (one.rule, one.to)).collect();
+        for one in leads(self.now.plan, self.now.listener) {
+            if led.contains(&(one.rule.clone(), one.to)) {
+                continue;
+            }
+            let guards = self.services.guards(one.to);
+            let gone = guards.iter().map(|guard| &**guard).filter(|guard| {
+                !self.stands(guard).any(|now| now.is_of_all() || now.covers(&one.rule))
+            });
+            for guard in without_consequences(gone.collect()) {
+                let guard = guard.to_string();
+                if !told.contains(&guard) {
+                    let beside = &mut lost.entry(guard).or_default().beside;
+                    beside.entry(one.rule.clone()).or_insert_with(|| one.to.to_owned());
+                }
+            }
+        }
     }
 
     /// Those of the guards of a listener for which none stands that is asked about a rule, in words.

@@ -2,10 +2,12 @@
 //!
 //! The author of a filter defines its configuration, so no list of names covers all secrets. Secrets are
 //! recognised by their nature: private members of keys (RFC 7517), private keys and tokens by their form,
-//! values of fields named as secrets in any notation, credentials in addresses, and text that looks random.
+//! values of fields named as secrets in any notation, credentials in addresses, hashes of passwords, and text that looks
+//! random. The names of members are texts too.
 //! The replacement states the length of the hidden text, so that an empty value differs from a wrong one.
 
 mod name;
+mod pairs;
 mod text;
 
 use serde_json::{Map, Value};
@@ -37,9 +39,10 @@ pub fn without(text: &str, secrets: &[String]) -> String {
 /// Shorter secrets are not searched for in text.
 const QUOTED_MIN: usize = 6;
 /// Last words of members that name what another member contains …
-const NAMING: [&str; 4] = ["name", "header", "key", "field"];
+const NAMING: [&str; 5] = ["name", "header", "key", "field", "k"];
 /// … and of those that contain it.
-const CONTAINING: [&str; 7] = ["value", "values", "val", "content", "contents", "text", "data"];
+const CONTAINING: [&str; 8] =
+    ["value", "values", "val", "v", "content", "contents", "text", "data"];
 /// Members that say which key it is and what it is for (RFC 7517 §4).
 const LABELS: [&str; 10] =
     ["kty", "use", "key_ops", "alg", "kid", "x5u", "x5c", "x5t", "x5t#S256", "name"];
@@ -91,6 +94,27 @@ fn object(members: &mut Map<String, Value>, taken: &mut Vec<String>) {
         } else if !is_key {
             walk(value, taken);
         }
+    }
+    names(members, taken);
+}
+
+/// Hides secrets in the names of members: a map may have addresses, tokens or pairs as its names.
+fn names(members: &mut Map<String, Value>, taken: &mut Vec<String>) {
+    let is_changed = |name: &String| {
+        let mut secrets = Vec::new();
+        text::hide_parts(&mut name.clone(), &mut secrets);
+        !secrets.is_empty()
+    };
+    if !members.keys().any(is_changed) {
+        return;
+    }
+    for (mut name, value) in std::mem::take(members) {
+        text::hide_parts(&mut name, taken);
+        // Of two that look alike now, none is lost.
+        while members.contains_key(&name) {
+            name.push('\'');
+        }
+        members.insert(name, value);
     }
 }
 
@@ -214,6 +238,49 @@ mod tests {
             json!({ "jwks": "{\"keys\":[{\"kty\":\"oct\",\"k\":\"short\"},]}" }),
             json!({ "jwks": "keys:\n  - kty: oct\n    k: short\n" }),
             json!({ "jwks": json!(json!({ "kty": "oct", "k": "short" }).to_string()).to_string() }),
+            // In command lines, sentences, other notations, and connection strings.
+            json!({ "line": "curl -u admin:s3cret https://h/p" }),
+            json!({ "line": "curl -H 'X-Api-Key: s3cret' https://h" }),
+            json!({ "line": "run --password s3cret --user u" }),
+            json!({ "line": "send Basic dTpwYXNz with each request" }),
+            json!({ "text": "{'password': 's3cret'}" }),
+            json!({ "text": "{\"a\":1, \"password\": \"s3cret\",}" }),
+            json!({ "text": "a: b, password: s3cret" }),
+            json!({ "text": "password = s3cret" }),
+            json!({ "text": "x; password := `s3cret`" }),
+            json!({ "text": "x, 'password' => 's3cret'" }),
+            json!({ "text": "<a><password>s3cret</password></a>" }),
+            json!({ "text": "AccountName=a;AccountKey=s3cret;EndpointSuffix=core" }),
+            json!({ "text": "Endpoint=sb://h/;SharedAccessKeyName=n;SharedAccessKey=s3cret" }),
+            json!({ "text": "User ID=sa; Password = s3cret; Initial Catalog=db" }),
+            json!({ "url": "https://h/p;password=s3cret" }),
+            json!({ "url": "//u:s3cret@h/p" }),
+            json!({ "url": "https://h/p?X-Amz-Signature=s3cret&x=y" }),
+            json!({ "url": format!("https://hooks.example/services/{SECRET}") }),
+            json!({ "line": "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=s3cret" }),
+            // Hashes of passwords, and keys in other forms.
+            json!({ "users": ["alice:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC"] }),
+            json!({ "user": "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$RdescudvJCsgt3ub" }),
+            json!({ "user": "{SSHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=" }),
+            json!({ "user": "SCRAM-SHA-256$4096:W22ZaJ0SNY7s$WG5d8oPm3OtcP:wfPLwcE6nTWh" }),
+            json!({ "key": "AGE-SECRET-KEY-1QYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQS3290GQ" }),
+            json!({ "key": "PuTTY-User-Key-File-3: ssh-ed25519\nPrivate-Lines: 1\nAAAA" }),
+            json!({ "key": "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nP2/5\n" }),
+            json!({ "set": "eyJrdHkiOiJvY3QiLCJrIjoic2hvcnQifQ==" }),
+            json!({ "set": "data:application/json;base64,eyJrdHkiOiJvY3QiLCJrIjoic2hvcnQifQ==" }),
+            // Names without anything that separates their words, and with a number.
+            json!({ "PGPASSWORD": "s3cret" }),
+            json!({ "userpassword": "s3cret" }),
+            json!({ "dbpass": "s3cret" }),
+            json!({ "apikeys": ["s3cret"] }),
+            json!({ "password2": "s3cret" }),
+            json!({ "otp": "123456" }),
+            json!({ "basicAuth": "u:s3cret" }),
+            json!({ "env": [{ "k": "password", "v": "s3cret" }] }),
+            // Names that are secrets themselves.
+            json!({ "https://u:s3cret@h/": { "weight": 1 } }),
+            json!({ "to": { "password=s3cret": true } }),
+            json!({ (jwt): "alice" }),
             json!({ "wrapped": "aGVsbG8gd29y\nbGQgMTIzaGVs\nbG8gd29ybGQx\n" }),
             json!(pem),
         ];
@@ -229,7 +296,7 @@ mod tests {
                 assert!(secret.len() < 6 || !text.contains(secret), "{secret}: {text}");
             }
             let again = redact(&mut shown.clone());
-            assert!(again.iter().all(|one| one.contains("redacted")), "{again:?}");
+            assert!(again.iter().all(|one| one.contains("redacted")), "{again:?}: {shown}");
         }
     }
 
@@ -262,6 +329,13 @@ mod tests {
             "package": "https://packages.example:8080/@scope/name?page=2#top",
             "pair": ["authorization", "cookie"],
             "sentence": "a bucket of tokens, refilled: ten a second; see https://shop.example/limits",
+            "grantType": "urn:ietf:params:oauth:token-type:jwt",
+            "challenge": "Basic realm=\"back office\"",
+            "words": "Basic usage of tokens; bypass=true; if x > y",
+            "tokenType": "Bearer",
+            "jwksUri": "https://idp.example/realms/Shop2/protocol/openid-connect/certs",
+            "tenant": "https://login.example/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
+            "template": "{shard}/${secret}/{user}",
             "query": "SELECT name FROM users WHERE id = 1",
             "lines": "allow: a\ndeny: b\n",
             "digest": "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",

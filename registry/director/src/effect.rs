@@ -1,5 +1,6 @@
 //! The effect of a change on proxies.
 
+mod applications;
 mod outside;
 mod protection;
 mod trust;
@@ -21,6 +22,7 @@ use crate::fields::{FieldEffect, fields};
 use crate::plans::{Plans, hash_of, repin};
 use crate::record::PinRecord;
 use crate::state::State;
+use applications::SharedApplications;
 use outside::MovedApplications;
 use protection::BareEndpoints;
 pub use trust::{DistrustedSlot, SignedManifest, TrustChange};
@@ -188,6 +190,11 @@ impl Plans {
         // Pins have no effect on what guards what.
         let is_of_documents = before.documents.changed != after.documents.changed;
         let bare = is_of_documents.then(|| BareEndpoints::of(before, after));
+        let mut shared = match is_of_documents {
+            true => SharedApplications::of(before, after),
+            false => SharedApplications::default(),
+        };
+        let gateways = if is_of_documents { self.gateways(before, &here) } else { Vec::new() };
         effect.services = services.len();
         effect.trust = TrustChange::between(before, after);
         let fresh = after.documents.nodes().into_iter();
@@ -195,6 +202,7 @@ impl Plans {
         let (mut problems, mut added) = (Vec::new(), Vec::new());
         for node in here.iter().chain(&fresh) {
             let Some(pair) = self.pair((before, after), &mut there, node) else { continue };
+            shared.node(node, (pair.before.as_ref(), pair.after.as_ref()));
             known.extend(pair.known.iter().map(identity));
             problems.extend(pair.problems);
             let (before, after) = (pair.before.as_deref(), pair.after.as_deref());
@@ -204,11 +212,12 @@ impl Plans {
             }
             effect.node(node, before, after, &mut seen);
             if let (Some(before), Some(bare)) = (before, &bare) {
-                effect.protection(node, (before, after), bare);
+                effect.protection(node, (before, after), (bare, &gateways));
             }
             added.extend(pair.after.filter(|_| pair.before.is_none()).map(|plan| (node, plan)));
         }
-        self.new_gateways(before, &here, &added, &mut effect);
+        effect.applications(&shared);
+        new_gateways(&gateways, &added, &mut effect);
         effect.moved(&here, &seen.moved);
         for problem in problems {
             if known.insert(identity(&problem)) {
@@ -226,25 +235,10 @@ impl Plans {
         effect
     }
 
-    /// Adds what new gateways do not guard of the rules of others.
-    fn new_gateways(
-        &mut self,
-        before: &DesiredState,
-        here: &[NodeName],
-        added: &[(&NodeName, Arc<NodePlan>)],
-        effect: &mut ChangeEffect,
-    ) {
-        let is_gateway = |node: &NodeName| matches!(node, NodeName::Gateway { .. });
-        let added: Vec<_> = added.iter().filter(|(node, _)| is_gateway(node)).collect();
-        if added.is_empty() {
-            return;
-        }
+    /// The plans of all gateways.
+    fn gateways(&mut self, before: &DesiredState, here: &[NodeName]) -> Vec<Arc<NodePlan>> {
         let gateways = here.iter().filter(|node| is_gateway(node));
-        let plans = gateways.filter_map(|node| self.known(before, node)?.plan.clone());
-        let plans: Vec<Arc<NodePlan>> = plans.collect();
-        for (node, after) in added {
-            effect.new_gateway(node, &plans, after);
-        }
+        gateways.filter_map(|node| self.known(before, node)?.plan.clone()).collect()
     }
 
     /// A proxy before and after a change; `None` when nothing about it changes. `there` computes plans of
@@ -275,6 +269,21 @@ impl Plans {
         let (next, problems) =
             folded.map(|it| (it.plan.map(Arc::new), it.problems)).unwrap_or_default();
         Some(PlanPair { before: current, after: next, known, problems })
+    }
+}
+
+fn is_gateway(node: &NodeName) -> bool {
+    matches!(node, NodeName::Gateway { .. })
+}
+
+/// Adds what new gateways do not guard of the rules of others.
+fn new_gateways(
+    gateways: &[Arc<NodePlan>],
+    added: &[(&NodeName, Arc<NodePlan>)],
+    effect: &mut ChangeEffect,
+) {
+    for (node, after) in added.iter().filter(|(node, _)| is_gateway(node)) {
+        effect.new_gateway(node, gateways, after);
     }
 }
 

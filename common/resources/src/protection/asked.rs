@@ -18,8 +18,10 @@ pub(super) struct ServedRule<'a> {
     pub(super) hosts: Arc<[String]>,
     /// Its matches, at least one.
     pub(super) matches: Vec<AskedPath>,
-    /// The services that it leads to.
+    /// The services that it leads to, each with its port.
     pub(super) backends: BTreeSet<&'a str>,
+    /// The services that get copies of its requests, each with its port.
+    pub(super) mirrors: BTreeSet<&'a str>,
 }
 
 /// What a match asks of a request, apart from the host.
@@ -74,6 +76,7 @@ pub(super) fn asked(routes: &[Json]) -> Vec<ServedRule<'_>> {
                 hosts: Arc::clone(&hosts),
                 matches: matches_of(rule).iter().map(AskedPath::of).collect(),
                 backends,
+                mirrors: mirrors(rule),
             });
         }
     }
@@ -131,6 +134,14 @@ const EXACT: &str = "Exact";
 
 fn backends(rule: &Json) -> BTreeSet<&str> {
     list(rule, "backendRefs").iter().map(|one| text(one, "service")).collect()
+}
+
+/// Also those of single backends.
+fn mirrors(rule: &Json) -> BTreeSet<&str> {
+    let backends = list(rule, "backendRefs").iter();
+    let filters = backends.chain([rule]).flat_map(|one| list(one, "filters"));
+    let mirrors = filters.filter_map(|one| one.pointer("/requestMirror/backendRef/service"));
+    mirrors.filter_map(Json::as_str).collect()
 }
 
 fn list<'a>(json: &'a Json, name: &str) -> &'a [Json] {

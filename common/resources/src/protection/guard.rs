@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::Value as Json;
 
 use crate::kinds::Phase;
-use crate::plan::{FilterPlan, ListenerPlan, NodePlan};
+use crate::plan::{FilterPlan, ListenerPlan, NodePlan, TlsPlan, TrafficDirection};
 
 /// What decides who may pass on a listener, or on some of its rules.
 #[derive(Debug, PartialEq)]
@@ -28,14 +28,29 @@ enum GuardKind<'a> {
     Receiver { filter: &'a str },
     /// An `AuthorizationPolicy`; its rules are unknown when it closes.
     Policy { rules: Option<&'a Json> },
+    /// A listener of a gateway whose clients must show a certificate. Which authority must have signed it is for people to
+    /// judge, as a configuration is.
+    ClientCertificate,
 }
 
 impl<'a> Guard<'a> {
-    /// The guards in the chain of a listener.
+    /// The guards of a listener: those in its chain, and what its handshake asks for.
     pub(super) fn all(plan: &'a NodePlan, listener: &'a ListenerPlan) -> Vec<Self> {
         let chain = listener.chain.attachments.iter().filter_map(|at| plan.filters.get(*at));
         let guards = chain.filter(|one| matches!(one.phase, Phase::Authn | Phase::Authz));
-        guards.flat_map(|one| Self::of(one)).collect()
+        guards.flat_map(|one| Self::of(one)).chain(Self::of_handshake(listener)).collect()
+    }
+
+    /// Of a gateway alone: among proxies the mesh decides who shows what.
+    fn of_handshake(listener: &ListenerPlan) -> Option<Self> {
+        let client_ca = match listener.tls.as_ref()? {
+            TlsPlan::Files(files) => files.client_ca.as_ref(),
+            TlsPlan::Acme(acme) => acme.client_ca.as_ref(),
+            TlsPlan::Svid { .. } => None,
+        };
+        client_ca.filter(|_| listener.direction == TrafficDirection::Gateway)?;
+        let kind = GuardKind::ClientCertificate;
+        Some(Self { kind, name: CLIENT_CERTIFICATE, scope: None, closes: false })
     }
 
     /// The guards that a filter stands for: a receiver also for the policies that it enforces.
@@ -114,7 +129,10 @@ impl<'a> Guard<'a> {
                 let edited = self.name == before.name && (filter == old || closes);
                 edited || (filter == old && config == was)
             }
-            (GuardKind::Receiver { .. }, GuardKind::Receiver { .. }) => true,
+            // What another filter makes of the same policies is not known.
+            (GuardKind::Receiver { filter }, GuardKind::Receiver { filter: old }) => {
+                filter == old || self.closes || before.closes
+            }
             // Without their receiver, policies let nothing pass.
             (_, GuardKind::Receiver { .. }) => self.closes,
             (GuardKind::Policy { rules }, GuardKind::Policy { rules: was }) => {
@@ -123,10 +141,14 @@ impl<'a> Guard<'a> {
                 };
                 self.name == before.name || rules.zip(*was).is_some_and(same)
             }
+            (GuardKind::ClientCertificate, GuardKind::ClientCertificate) => true,
             _ => false,
         }
     }
 }
+
+/// The guard that a handshake is, in words: it has no document of its own.
+const CLIENT_CERTIFICATE: &str = "the demand for client certificates (tls.clientCa)";
 
 /// What a policy says, apart from its name, its mode and where it applies.
 const RULES: [&str; 3] = ["allow", "deny", "cedar"];
@@ -138,6 +160,7 @@ impl fmt::Display for Guard<'_> {
                 write!(to, "\"{}\" ({filter})", self.name)
             }
             GuardKind::Policy { .. } => write!(to, "AuthorizationPolicy \"{}\"", self.name),
+            GuardKind::ClientCertificate => to.write_str(self.name),
         }
     }
 }

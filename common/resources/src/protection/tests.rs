@@ -87,7 +87,7 @@ impl Mesh {
     }
 
     fn within(&mut self, namespace: &str, kind: &str, name: &str, spec: Json) {
-        let gateway_api = matches!(kind, "Gateway" | "HTTPRoute" | "GRPCRoute");
+        let gateway_api = matches!(kind, "Gateway" | "HTTPRoute" | "GRPCRoute" | "TCPRoute");
         let api = if gateway_api { "gateway.networking.k8s.io/v1" } else { "tamis.dev/v1alpha1" };
         let metadata = json!({ "name": name, "namespace": namespace });
         let one = json!({ "apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec });
@@ -130,6 +130,11 @@ impl Mesh {
         self.0.remove(key).unwrap();
     }
 
+    fn gateways(&self) -> Vec<String> {
+        let names = self.0.keys().filter_map(|key| key.strip_prefix("Gateway/"));
+        names.map(|name| format!("gateway:shop/{name}")).collect()
+    }
+
     fn plan(&self, node: &str) -> NodePlan {
         let pins = ["route", "jwt", "ip", "authz"].map(|name| {
             let digest = format!("sha256:{}", "0".repeat(64));
@@ -167,7 +172,9 @@ type Edit = fn(&mut Mesh);
 fn lost(mesh: &Mesh, node: &str, edit: Edit) -> Vec<String> {
     let mut after = mesh.clone();
     edit(&mut after);
-    lost_protection(&mesh.plan(node), &after.plan(node)).into_iter().collect()
+    let gateways: Vec<NodePlan> = mesh.gateways().iter().map(|name| mesh.plan(name)).collect();
+    let gateways: Vec<&NodePlan> = gateways.iter().collect();
+    lost_protection(&mesh.plan(node), &after.plan(node), &gateways).into_iter().collect()
 }
 
 /// Each row: what happens, how, and what is told.
@@ -703,6 +710,212 @@ fn policies_that_go_narrow_or_only_watch_are_named() {
             ),
         ],
     );
+}
+
+#[test]
+fn a_rule_that_leads_to_a_service_behind_the_back_of_its_guard_is_named() {
+    let beside = |rule: &str| {
+        format!(
+            r#""shop/pay-jwt" (tamis/jwt) does not guard rule "shop/shop/{rule}" (to shop/payments) of listener "public", and it guarded every rule that led there"#
+        )
+    };
+    let (shortcut, paying, web) = (beside("short"), beside("paying"), beside("web"));
+    let (shortcut, paying, web) = (&[&*shortcut], &[&*paying], &[&*web]);
+    told(
+        &Mesh::guarded(),
+        EDGE,
+        &[
+            ("a new path", |mesh| mesh.rules().push(rule("short", "/short", "payments")), shortcut),
+            (
+                "the same path by another name",
+                |mesh| {
+                    let mut short = rule("short", "/short", "payments");
+                    short["filters"] = json!([{ "type": "URLRewrite", "urlRewrite": {
+                        "path": { "type": "ReplacePrefixMatch", "replacePrefixMatch": "/pay" } } }]);
+                    mesh.rules().push(short);
+                },
+                shortcut,
+            ),
+            (
+                "another name and another path",
+                |mesh| {
+                    mesh.rules()[0] = rule("paying", "/paying", "payments");
+                    mesh.spec("FilterAttachment/pay-jwt")["targetRefs"] =
+                        json!([section("shop", "admin")]);
+                },
+                paying,
+            ),
+            (
+                "one more backend of an open rule",
+                |mesh| {
+                    let more = json!({ "name": "payments", "port": 80, "weight": 1 });
+                    mesh.rules()[2]["backendRefs"].as_array_mut().unwrap().push(more);
+                },
+                web,
+            ),
+            (
+                "the other backend of an open rule",
+                |mesh| mesh.rules()[2]["backendRefs"][0]["name"] = json!("payments"),
+                web,
+            ),
+            (
+                "copies of requests",
+                |mesh| {
+                    mesh.rules()[2]["filters"] = json!([{ "type": "RequestMirror", "requestMirror": {
+                        "backendRef": { "name": "payments", "port": 80 } } }]);
+                },
+                web,
+            ),
+            (
+                "another host of another route",
+                |mesh| {
+                    let parents = mesh.spec("HTTPRoute/shop")["parentRefs"].clone();
+                    mesh.route("other", &parents, json!([rule("other", "/x", "payments")]));
+                    mesh.spec("HTTPRoute/other")["hostnames"] = json!(["b.example"]);
+                },
+                &[
+                    r#""shop/pay-jwt" (tamis/jwt) does not guard rule "shop/other/other" (to shop/payments) of listener "public", and it guarded every rule that led there"#,
+                ],
+            ),
+            (
+                "another path with the guard",
+                |mesh| {
+                    mesh.rules().push(rule("short", "/short", "payments"));
+                    let targets =
+                        mesh.spec("FilterAttachment/pay-jwt")["targetRefs"].as_array_mut();
+                    targets.unwrap().push(section("shop", "short"));
+                },
+                &[],
+            ),
+            (
+                "another path of a service that an open rule leads to anyway",
+                |mesh| mesh.rules().push(rule("short", "/short", "web")),
+                &[],
+            ),
+            ("fewer backends", |mesh| drop(mesh.rules().remove(0)), &[]),
+        ],
+    );
+}
+
+#[test]
+fn another_gateway_that_leads_to_a_guarded_service_is_named() {
+    let mut mesh = Mesh::guarded();
+    mesh.put(
+        "Gateway",
+        "second",
+        json!({
+            "listeners": [{ "name": "http", "port": 8090, "protocol": "HTTP" }],
+            "identity": "spiffe://shop.example/second",
+        }),
+    );
+    let second = "gateway:shop/second";
+    let ip = r#""shop/edge-ip" (tamis/ip) does not guard rules "shop/shop/admin" (to shop/web), "shop/shop/pay" (to shop/payments), "shop/shop/web" (to shop/web) of listener "http", and it guarded every rule that led there"#;
+    let moved: Edit =
+        |mesh| mesh.spec("HTTPRoute/shop")["parentRefs"] = json!([{ "name": "second" }]);
+    told(&mesh, second, &[("a route moves there", moved, &[ip])]);
+    moved(&mut mesh);
+    let back: Edit = |mesh| {
+        mesh.spec("HTTPRoute/shop")["parentRefs"] =
+            json!([{ "name": "edge" }, { "name": "second" }]);
+    };
+    told(&mesh, EDGE, &[("and back, where it is guarded as well", back, &[])]);
+    told(&mesh, second, &[("and back, while it stays", back, &[])]);
+}
+
+#[test]
+fn connections_that_go_round_the_guards_of_requests_are_named() {
+    let mut mesh = Mesh::guarded();
+    mesh.spec("Service/payments")["ports"] =
+        json!([{ "port": 80, "protocol": "http" }, { "port": 81, "protocol": "tcp" }]);
+    mesh.spec("Service/payments")["endpoints"][0]["ports"] =
+        json!([{ "port": 81, "address": "127.0.0.1:9001" }]);
+    let connect: Edit = |mesh| {
+        let raw = json!({ "name": "raw", "port": 8082, "protocol": "TCP" });
+        mesh.spec("Gateway/edge")["listeners"].as_array_mut().unwrap().push(raw);
+        mesh.put(
+            "TCPRoute",
+            "raw",
+            json!({
+                "parentRefs": [{ "name": "edge", "sectionName": "raw" }],
+                "rules": [{ "backendRefs": [{ "name": "payments", "port": 81 }] }],
+            }),
+        );
+    };
+    let words = lost(&mesh, EDGE, connect);
+    let all = words.join("\n");
+    for guard in [r#""shop/pay-jwt" (tamis/jwt)"#, r#""shop/edge-ip" (tamis/ip)"#] {
+        let named = format!(
+            r#"{guard} does not guard rule "shop/raw/" (to shop/payments) of listener "raw", and it guarded every rule that led there"#
+        );
+        assert!(words.contains(&named), "{all}");
+    }
+}
+
+#[test]
+fn a_handshake_that_asks_for_no_certificate_any_more_is_named() {
+    let mut mesh = Mesh::guarded();
+    let files = json!({ "certificate": "c.crt", "key": "c.key", "clientCa": "clients.pem" });
+    for one in mesh.spec("Gateway/edge")["listeners"].as_array_mut().unwrap() {
+        one["protocol"] = json!("HTTPS");
+        one["tls"] = files.clone();
+    }
+    fn listeners(mesh: &mut Mesh) -> &mut Vec<Json> {
+        mesh.spec("Gateway/edge")["listeners"].as_array_mut().unwrap()
+    }
+    let gone =
+        r#"the demand for client certificates (tls.clientCa) no longer guards listener "public""#;
+    told(
+        &mesh,
+        EDGE,
+        &[
+            (
+                "it is taken out",
+                |mesh| drop(listeners(mesh)[0]["tls"].as_object_mut().unwrap().remove("clientCa")),
+                &[gone],
+            ),
+            (
+                "without TLS",
+                |mesh| {
+                    listeners(mesh)[0]["protocol"] = json!("HTTP");
+                    drop(listeners(mesh)[0].as_object_mut().unwrap().remove("tls"));
+                },
+                &[gone],
+            ),
+            (
+                "certificates of another authority",
+                |mesh| listeners(mesh)[0]["tls"]["clientCa"] = json!("others.pem"),
+                &[],
+            ),
+            (
+                "another certificate of its own",
+                |mesh| listeners(mesh)[0]["tls"]["certificate"] = json!("d.crt"),
+                &[],
+            ),
+        ],
+    );
+    let third: Edit = |mesh| {
+        let third = json!({ "name": "third", "port": 8083, "protocol": "HTTP" });
+        listeners(mesh).push(third);
+        mesh.spec("HTTPRoute/shop")["parentRefs"] = json!([{ "name": "edge" }]);
+    };
+    let words = lost(&mesh, EDGE, third).join("\n");
+    assert!(
+        words.contains("the demand for client certificates (tls.clientCa) does not guard rules"),
+        "{words}"
+    );
+}
+
+#[test]
+fn another_filter_that_receives_the_policies_is_another_guard() {
+    let mesh = Mesh::with_policies();
+    let swapped: Edit = |mesh| {
+        mesh.filter("ip", json!({ "world": "authorizer", "receives": "AuthorizationPolicy" }));
+        mesh.remove("FilterAttachment/edge-ip");
+        mesh.remove("FilterAttachment/authz");
+        mesh.attach("authz", "ip", "authz", json!([{ "kind": "Mesh" }]));
+    };
+    let words = lost(&mesh, PAYMENTS, swapped);
+    assert_eq!(words, [r#""shop/authz" (tamis/authz) no longer guards listener "inbound""#]);
 }
 
 /// Adds a rule without a guard for a host; empty: any.

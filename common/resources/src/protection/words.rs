@@ -18,6 +18,8 @@ pub(super) struct OpenRequests {
     pub(super) within: BTreeMap<String, String>,
     /// Rules that it was asked about on all other listeners.
     pub(super) elsewhere: BTreeSet<String>,
+    /// Rules that lead to a service to which only rules led that it was asked about, with the first such service.
+    pub(super) beside: BTreeMap<String, String>,
 }
 
 impl OpenRequests {
@@ -40,6 +42,19 @@ impl OpenRequests {
             let rules = plain(&self.elsewhere);
             words.push(format!(
                 "{guard} does not guard {rules} of listener \"{listener}\", as it did on every other listener"
+            ));
+        }
+        let of_rule = |rule: &String| {
+            !self.here.contains(rule)
+                && !self.within.contains_key(rule)
+                && !self.elsewhere.contains(rule)
+        };
+        let beside = self.beside.iter().filter(|(rule, _)| of_rule(rule));
+        let beside: Vec<_> = beside.map(|(rule, to)| format!("\"{rule}\" (to {to})")).collect();
+        if !beside.is_empty() {
+            let rules = rules(beside.into_iter());
+            words.push(format!(
+                "{guard} does not guard {rules} of listener \"{listener}\", and it guarded every rule that led there"
             ));
         }
         words

@@ -1,7 +1,7 @@
 //! Names that mark a secret, in any notation.
 
 /// Words that name a secret, alone or among others: `clientSecret`, `x-api-token`, `db_password`.
-const SECRET_WORDS: [&str; 16] = [
+const SECRET_WORDS: [&str; 18] = [
     "secret",
     "secrets",
     "password",
@@ -18,9 +18,17 @@ const SECRET_WORDS: [&str; 16] = [
     "authorization",
     "cookie",
     "bearer",
+    "otp",
+    "totp",
 ];
+/// Ends of words that name a secret where no case and no sign separates words: `PGPASSWORD`, `dbpass`.
+const SECRET_ENDS: [&str; 8] =
+    ["password", "passwd", "passphrase", "passcode", "secret", "token", "credentials", "pass"];
+/// Words with such an end that name none.
+const NO_SECRETS: [&str; 7] =
+    ["bypass", "compass", "encompass", "overpass", "surpass", "trespass", "underpass"];
 /// Pairs of words that name a secret.
-const SECRET_PAIRS: [(&str, &str); 8] = [
+const SECRET_PAIRS: [(&str, &str); 15] = [
     ("api", "key"),
     ("private", "key"),
     ("secret", "key"),
@@ -29,9 +37,16 @@ const SECRET_PAIRS: [(&str, &str); 8] = [
     ("access", "key"),
     ("encryption", "key"),
     ("hmac", "key"),
+    ("account", "key"),
+    ("master", "key"),
+    ("session", "key"),
+    ("storage", "key"),
+    ("license", "key"),
+    ("deploy", "key"),
+    ("basic", "auth"),
 ];
 /// Last words of names that describe where a secret is or how it is used, not the secret itself.
-pub(super) const ABOUT: [&str; 12] = [
+pub(super) const ABOUT: [&str; 15] = [
     "file",
     "name",
     "header",
@@ -44,6 +59,9 @@ pub(super) const ABOUT: [&str; 12] = [
     "audience",
     "issuer",
     "ttl",
+    "type",
+    "endpoint",
+    "lifetime",
 ];
 
 /// Whether a name marks a secret.
@@ -53,7 +71,13 @@ pub(super) fn is_secret_name(name: &str) -> bool {
     if words.len() > 1 && words.last().is_some_and(|last| ABOUT.contains(&last.as_str())) {
         return false;
     }
-    let has = |wanted: &str| words.iter().any(|word| word == wanted);
+    // `password2` is another one.
+    let plain: Vec<&str> =
+        words.iter().map(|word| word.trim_end_matches(|one: char| one.is_ascii_digit())).collect();
+    let has = |wanted: &str| plain.contains(&wanted);
+    let ends = |word: &&str| {
+        SECRET_ENDS.iter().any(|end| word.ends_with(end)) && !NO_SECRETS.contains(word)
+    };
     let pair = |(one, other): &(&str, &str)| {
         words
             .windows(2)
@@ -62,7 +86,10 @@ pub(super) fn is_secret_name(name: &str) -> bool {
     let joined = words.concat();
     SECRET_WORDS.iter().any(|word| has(word))
         || SECRET_PAIRS.iter().any(pair)
-        || SECRET_PAIRS.iter().any(|(one, other)| joined == format!("{one}{other}"))
+        || SECRET_PAIRS
+            .iter()
+            .any(|(one, other)| joined.trim_end_matches('s').ends_with(&format!("{one}{other}")))
+        || plain.iter().any(ends)
 }
 
 /// The words of a name, in lower case: `clientSecret`, `client-secret`, `CLIENT_SECRET` and `X.Client.Secret` have the same

@@ -1,15 +1,40 @@
-//! Secrets inside a text, found by their form: an address with credentials, a line of a header, a pair `password=…`, a token.
+//! Secrets inside a text, found by their form: an address with credentials, a line of a header, a pair `password=…`, a token,
+//! a hash of a password.
 
 use std::ops::Range;
 
-use super::name::is_secret_name;
+use super::name::{is_secret_name, words};
+use super::pairs;
 
 /// What stands in the place of a part of a text.
 const HIDDEN: &str = "(redacted)";
 /// Schemes of `Authorization` (RFC 9110 §11.6.2) whose credentials are one word.
 const ONE_WORD: [&str; 5] = ["bearer", "basic", "negotiate", "apikey", "token"];
-/// Names of parameters of an address that are a secret there, and elsewhere need not be.
-const PARAMETERS: [&str; 4] = ["sig", "signature", "key", "code"];
+/// Names of parameters of an address that are a secret there, and elsewhere need not be …
+const PARAMETERS: [&str; 2] = ["key", "code"];
+/// … and last words of such names: `X-Amz-Signature`.
+const SIGNATURES: [&str; 2] = ["sig", "signature"];
+/// How hashes of passwords begin (crypt(5), PHC, RFC 5803), and keys of `age`. Who has such a hash can try passwords.
+const PREFIXES: [&str; 16] = [
+    "$1$",
+    "$2a$",
+    "$2b$",
+    "$2x$",
+    "$2y$",
+    "$5$",
+    "$6$",
+    "$7$",
+    "$y$",
+    "$apr1$",
+    "$argon2",
+    "$scrypt$",
+    "$pbkdf2",
+    "SCRAM-SHA-",
+    "AGE-SECRET-KEY-",
+    "AGE-PLUGIN-",
+];
+/// Schemes of RFC 2307 whose values are hashes of passwords, without the digits of their length: `{SSHA512}…`.
+const HASHES: [&str; 6] = ["SHA", "SSHA", "MD", "SMD", "CRYPT", "PBKDF"];
 /// Schemes of addresses of people: what is before `@` is their name.
 const PEOPLE: [&str; 5] = ["mailto", "sip", "sips", "xmpp", "acct"];
 
@@ -17,6 +42,7 @@ const PEOPLE: [&str; 5] = ["mailto", "sip", "sips", "xmpp", "acct"];
 pub(super) fn is_secret(text: &str) -> bool {
     is_private_pem(text)
         || is_token(text)
+        || is_encoded(text)
         || has_credential(text)
         || is_random(text)
         || is_wrapped(text)
@@ -38,8 +64,7 @@ pub(super) fn hide_parts(text: &mut String, taken: &mut Vec<String>) {
     });
     parts.sort_by_key(|part| part.start);
     let (mut shown, mut at) = (String::new(), 0);
-    for part in parts {
-        // A part of the one before it.
+    for part in merged(parts) {
         let (Some(before), Some(secret)) = (text.get(at..part.start), text.get(part.clone()))
         else {
             continue;
@@ -51,6 +76,18 @@ pub(super) fn hide_parts(text: &mut String, taken: &mut Vec<String>) {
     }
     shown.push_str(text.get(at..).unwrap_or_default());
     *text = shown;
+}
+
+/// Ranges sorted by their begin, those that overlap as one.
+fn merged(parts: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    let mut all: Vec<Range<usize>> = Vec::new();
+    for part in parts {
+        match all.last_mut().filter(|last| part.start < last.end) {
+            Some(last) => last.end = last.end.max(part.end),
+            None => all.push(part),
+        }
+    }
+    all
 }
 
 /// The secrets of a line that begins at `begins`.
@@ -68,16 +105,57 @@ fn of_line(line: &str, begins: usize, parts: &mut Vec<Range<usize>>) {
             return add(unquoted(value));
         }
     }
-    let mut after_bearer = false;
+    pairs::of_line(line, &mut add);
+    let mut before = "";
     for word in line.split_whitespace() {
         let plain = unquoted(word);
-        if after_bearer || is_token(plain) || is_random(plain) {
+        if follows(before, plain) || is_token(plain) || is_random(plain) || is_encoded(plain) {
             add(plain);
+        } else if let Some(hash) = hash(word) {
+            add(hash);
+        } else if let Some(user) = argument(before, plain) {
+            add(user);
         } else {
             addresses(word).for_each(|part| of_word(part, &mut add));
         }
-        after_bearer = plain.eq_ignore_ascii_case("bearer");
+        before = plain;
     }
+}
+
+/// Whether a word is a secret because of the one before it: `Bearer …`, `--password …`.
+fn follows(before: &str, word: &str) -> bool {
+    if before.eq_ignore_ascii_case("bearer") {
+        return true;
+    }
+    // `Basic authentication` and `Basic realm="…"` are none.
+    let code = word.trim_end_matches('=');
+    let is_code = code.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/-_".contains(&b));
+    let is_mixed = word.bytes().skip(1).any(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    let is_coded = is_code && (is_mixed || code.len() < word.len());
+    let scheme = ONE_WORD.iter().any(|one| before.eq_ignore_ascii_case(one));
+    let option = before.strip_prefix("--").filter(|name| !name.contains('='));
+    (scheme && is_coded) || option.is_some_and(is_secret_name)
+}
+
+/// The password of `-u name:password`.
+fn argument<'a>(before: &str, word: &'a str) -> Option<&'a str> {
+    let (_, password) =
+        word.split_once(':').filter(|_| matches!(before, "-u" | "--user" | "--proxy-user"))?;
+    Some(password)
+}
+
+/// The part of a word that is the hash of a password, to its end.
+fn hash(word: &str) -> Option<&str> {
+    let begins = PREFIXES.iter().filter_map(|one| word.find(one));
+    let coded = word.find('{').filter(|at| {
+        let scheme = word.get(at.saturating_add(1)..).and_then(|rest| rest.split_once('}'));
+        scheme.is_some_and(|(scheme, hash)| {
+            let scheme = scheme.split('-').next().unwrap_or_default().to_ascii_uppercase();
+            let scheme = scheme.trim_end_matches(|one: char| one.is_ascii_digit());
+            !hash.is_empty() && HASHES.contains(&scheme)
+        })
+    });
+    word.get(begins.chain(coded).min()?..)
 }
 
 /// The parts of a word: addresses in a list, or what commas and semicolons separate.
@@ -119,13 +197,21 @@ fn of_word<'a>(word: &'a str, add: &mut impl FnMut(&'a str)) {
     if let Some(credential) = credential(path) {
         add(credential);
     }
+    if let Some((_, rest)) = scheme(path) {
+        rest.split('/').skip(1).filter(|segment| is_random(segment)).for_each(&mut *add);
+    }
     let pairs = query.split(['?', '#', '&']);
     let plain = path.split('&').filter(|_| scheme(path).is_none());
     for (pair, of_address) in pairs.map(|pair| (pair, true)).chain(plain.map(|pair| (pair, false)))
     {
         let Some((name, value)) = pair.split_once('=') else { continue };
+        let last = || words(name).pop().unwrap_or_default();
         let known = of_address && PARAMETERS.iter().any(|one| name.eq_ignore_ascii_case(one));
-        if known || is_secret_name(name) || is_random(value) {
+        if known
+            || SIGNATURES.contains(&last().as_str())
+            || is_secret_name(name)
+            || is_random(value)
+        {
             add(unquoted(value));
         }
     }
@@ -133,7 +219,10 @@ fn of_word<'a>(word: &'a str, add: &mut impl FnMut(&'a str)) {
 
 /// The password of an address, or its user where it has none; with or without a scheme.
 fn credential(path: &str) -> Option<&str> {
-    let (rest, has_scheme) = scheme(path).map_or((path, false), |(_, rest)| (rest, true));
+    // Without a scheme, `//` begins an authority too (RFC 3986 §4.2).
+    let relative = || path.strip_prefix("//").map(|rest| (rest, true));
+    let absolute = scheme(path).map(|(_, rest)| (rest, true));
+    let (rest, has_scheme) = absolute.or_else(relative).unwrap_or((path, false));
     let authority = rest.split('/').next().unwrap_or_default();
     let user = if authority.contains('@') {
         authority.rsplit_once('@')?.0
@@ -163,11 +252,24 @@ fn unquoted(word: &str) -> &str {
 }
 
 fn is_private_pem(text: &str) -> bool {
-    let begins = text.split("-----BEGIN ").skip(1);
+    // RFC 4716 has four dashes and a space.
+    let begins = text
+        .split("--BEGIN ")
+        .chain(text.split("-- BEGIN "))
+        .filter(|rest| rest.len() < text.len());
     begins.into_iter().any(|rest| {
-        let label = rest.split("-----").next().unwrap_or_default();
+        let label = rest.split("--").next().unwrap_or_default();
         label.contains("PRIVATE") || label.contains("SECRET")
-    })
+    }) || text.starts_with("PuTTY-User-Key-File-")
+}
+
+/// An object of JSON, or PEM, in Base64: a token or a key, whatever is in it.
+fn is_encoded(text: &str) -> bool {
+    let text = text.rsplit_once("base64,").map_or(text, |(_, rest)| rest);
+    let code = |b: u8| b.is_ascii_alphanumeric() || b"+/-_=".contains(&b);
+    let begins =
+        ["eyJ", "eyA", "ewog", "ewoJ", "LS0tLS1CRUdJ"].iter().any(|one| text.starts_with(one));
+    begins && text.len() >= 16 && text.bytes().all(code)
 }
 
 /// A JSON web token: three or five parts in base64url, the first of which is an object (RFC 7515 §3.1, 7516
@@ -183,7 +285,7 @@ fn is_token(text: &str) -> bool {
 fn has_credential(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(' ') else { return false };
     let rest = rest.trim();
-    if scheme.eq_ignore_ascii_case("digest") {
+    if scheme.eq_ignore_ascii_case("digest") || scheme.starts_with("AWS4-") {
         return rest.contains('=');
     }
     ONE_WORD.iter().any(|one| scheme.eq_ignore_ascii_case(one))

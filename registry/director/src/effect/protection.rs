@@ -9,6 +9,7 @@ use tamis_resources::{
 };
 
 use super::ChangeEffect;
+use super::applications::place;
 use crate::desired::DesiredState;
 use crate::documents::DocumentInForce;
 
@@ -37,9 +38,11 @@ impl ChangeEffect {
         &mut self,
         node: &NodeName,
         (before, after): (&NodePlan, Option<&NodePlan>),
-        bare: &BareEndpoints,
+        (bare, gateways): (&BareEndpoints, &[Arc<NodePlan>]),
     ) {
-        let mut lost = after.map(|after| lost_protection(before, after)).unwrap_or_default();
+        let gateways: Vec<&NodePlan> = gateways.iter().map(|plan| &**plan).collect();
+        let lost = after.map(|after| lost_protection(before, after, &gateways));
+        let mut lost = lost.unwrap_or_default();
         if let (NodeName::Sidecar { key, .. }, Some(endpoints)) = (node, bare.0.get(node.key())) {
             let words = |guard| {
                 format!(
@@ -81,17 +84,22 @@ fn bare(before: &ServiceSpec, after: &ServiceSpec) -> Option<String> {
         let bare = spec.endpoints.iter().filter(|one| one.sidecar.is_none());
         bare.map(|one| one.address.clone()).collect()
     };
-    let had: BTreeSet<&String> = before
+    let had: BTreeSet<_> = before
         .endpoints
         .iter()
         .filter(|one| one.sidecar.is_some())
-        .map(|one| &one.address)
+        .map(|one| place(one, &one.address))
         .collect();
     let known = without(before);
-    let new = without(after).into_iter().filter(|one| known.is_empty() || had.contains(one));
-    let new: Vec<String> = new.collect();
+    let new = after.endpoints.iter().filter(|one| one.sidecar.is_none());
+    let new = new.filter(|one| {
+        let is_new = !known.contains(&one.address) && had.contains(&place(one, &one.address));
+        known.is_empty() || is_new
+    });
+    let new: BTreeSet<String> = new.map(|one| one.address.clone()).collect();
     let more = new.len().saturating_sub(NAMED);
-    let names = new.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let names: Vec<&str> = new.iter().take(NAMED).map(String::as_str).collect();
+    let names = names.join(", ");
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     (!new.is_empty()).then(|| format!("endpoint {names}{more}"))
 }

@@ -6,7 +6,7 @@ use crate::fixture::{
     JWT, ROUTE, World, applied, document, entry, gateway, guard_of, pinned, removed, service,
     unpinned,
 };
-use crate::record::{ApplyRecord, PinRecord, RecordBody};
+use crate::record::{ApplyRecord, DocumentRecord, PinRecord, RecordBody};
 
 fn diff(world: &mut World, change: impl Into<RecordBody>) -> ChangeEffect {
     let change = change_of(change.into()).unwrap();
@@ -366,6 +366,95 @@ fn the_guards_of_a_service_are_gone_round_at_an_endpoint_without_a_sidecar() {
     assert_eq!(told(at(&[1, 2], &[]), at(&[1], &[])), none, "it is gone");
     assert_eq!(told(at(&[1], &[2]), at(&[1], &[2, 3])), none, "there was one such already");
     assert_eq!(told(at(&[1], &[2]), at(&[1, 2], &[])), none, "a sidecar more");
+}
+
+/// A Service with one endpoint for each address and its sidecar; empty: none.
+fn leads(key: &str, endpoints: &[(&str, &str)]) -> DocumentRecord {
+    let mut spec: serde_json::Value = serde_json::from_str(&service(key, 1).text).unwrap();
+    let endpoints = endpoints.iter().enumerate().map(|(at, (address, sidecar))| match *sidecar {
+        "" => json!({ "address": address }),
+        sidecar => json!({
+            "address": address, "sidecar": sidecar, "outbound": format!("127.0.3.1:{}", 17_000 + at),
+        }),
+    });
+    spec["spec"]["endpoints"] = endpoints.collect();
+    document("Service", key, &spec["spec"])
+}
+
+#[test]
+fn an_application_that_another_service_leads_to_keeps_the_guards_in_front_of_it() {
+    // The application of shop/a is at port 9000 of the machine of 127.0.1.N, and behind a guard.
+    let own = leads("shop/a", &[("127.0.0.1:9000", "127.0.2.1:15000")]);
+    let far = leads("shop/a", &[("10.0.0.7:9000", "127.0.2.1:15000")]);
+    let here = leads("shop/a", &[("127.0.0.1:9000", "127.0.0.1:15000")]);
+    let told = |before: &DocumentRecord, mut after: ApplyRecord, removed: &[&str]| {
+        let mut world = World::mesh();
+        world.append("ada", applied([before.clone()]));
+        world.is_well();
+        after.removed.extend(removed.iter().map(|key| (*key).to_owned()));
+        let diff = diff(&mut world, after);
+        diff.unguarded.into_values().flatten().collect::<Vec<_>>()
+    };
+    let gone = |address: &str, to: &str| {
+        vec![format!(
+            "\"shop/a-jwt\" (acme/jwt) does not guard {address} behind Service {to}, and it guarded everything that arrived there"
+        )]
+    };
+    let none: Vec<String> = Vec::new();
+    let same = "127.0.0.1:9000";
+    // A guard that stays without its service closes every other one.
+    let old = ["Service/shop/a", "FilterAttachment/shop/a-jwt"];
+    for (what, before, to, endpoints) in [
+        ("renamed", &own, "shop/d", [(same, "127.0.2.1:15001")]),
+        ("taken over", &own, "shop/c", [(same, "127.0.2.1:15001")]),
+        ("another loopback address", &own, "shop/d", [("127.0.0.9:9000", "127.0.2.1:15001")]),
+        ("by its name", &own, "shop/d", [("localhost:9000", "127.0.2.1:15001")]),
+        ("IPv6", &own, "shop/d", [("[::1]:9000", "127.0.2.1:15001")]),
+        ("IPv4 in IPv6", &own, "shop/d", [("[::ffff:127.0.0.1]:9000", "127.0.2.1:15001")]),
+        ("every address", &own, "shop/d", [("0.0.0.0:9000", "127.0.2.1:15001")]),
+        ("without a sidecar", &here, "shop/d", [(same, "")]),
+        ("another machine", &far, "shop/d", [("10.0.0.7:9000", "127.0.4.1:15001")]),
+        ("its address in IPv6", &far, "shop/d", [("[::ffff:10.0.0.7]:9000", "")]),
+    ] {
+        let record = applied([leads(to, &endpoints)]);
+        // shop/c has a guard of its own, of the same filter with the same configuration.
+        let expected = if to == "shop/c" { none.clone() } else { gone(endpoints[0].0, to) };
+        assert_eq!(told(before, record.clone(), &[]), expected, "{what}");
+        assert_eq!(told(before, record, &old), expected, "{what}, and the old one goes");
+    }
+    let other = applied([leads("shop/c", &[(same, "127.0.2.1:15001")]), guard_of("shop/c", "x")]);
+    assert_eq!(told(&own, other, &[]), gone(same, "shop/c"), "its guard believes others");
+    let moved = [leads("acme/d", &[(same, "127.0.2.1:15001")])];
+    let words = "a guard of another namespace does not guard 127.0.0.1:9000 behind Service acme/d, and it guarded everything \
+                 that arrived there";
+    assert_eq!(told(&own, applied(moved), &[]), [words], "whose names are not for everybody");
+    let guarded =
+        [leads("shop/d", &[(same, "127.0.2.1:15001")]), guard_of("shop/d", "https://idp.example")];
+    for (what, before, after) in [
+        ("its guard comes along", &own, applied(guarded)),
+        (
+            "another port",
+            &own,
+            applied([leads("shop/d", &[("127.0.0.1:9001", "127.0.2.1:15001")])]),
+        ),
+        (
+            "the same port of another machine",
+            &own,
+            applied([leads("shop/d", &[(same, "127.0.4.1:15001")])]),
+        ),
+        (
+            "the sidecar of the same service moves",
+            &own,
+            applied([leads("shop/a", &[(same, "127.0.4.1:15001")])]),
+        ),
+        (
+            "it is elsewhere",
+            &own,
+            applied([leads("shop/a", &[("127.0.0.1:9005", "127.0.2.1:15000")])]),
+        ),
+    ] {
+        assert_eq!(told(before, after, &[]), none, "{what}");
+    }
 }
 
 #[test]
