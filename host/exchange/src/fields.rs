@@ -88,9 +88,15 @@ const ORIGINS: &[&str] = &[
 /// Names of Envoy: the client's address, its original path and method, and how often to try again.
 const ORIGIN_PREFIXES: &[&str] = &["x-envoy-"];
 
+/// The octets with which a name of [`ORIGINS`] or [`ORIGIN_PREFIXES`] begins: every request is searched for these names, and
+/// most of its own have another beginning.
+const ORIGIN_BEGINNINGS: &[u8] = b"cfptx";
+
 /// Whether a field states where a request came from, or its original path, in the words of another gateway, in any spelling.
 pub fn is_origin_field(name: &str) -> bool {
-    is_of(name, ORIGINS, ORIGIN_PREFIXES)
+    let first = name.bytes().next().map(fold);
+    first.is_some_and(|first| ORIGIN_BEGINNINGS.contains(&first))
+        && is_of(name, ORIGINS, ORIGIN_PREFIXES)
 }
 
 /// Whether a field may be a trailer: the host does not write it, it neither routes, authenticates nor describes a message
@@ -224,6 +230,18 @@ mod tests {
 
     fn name(text: &str) -> HeaderName {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn every_origin_is_one_in_every_spelling() {
+        for origin in ORIGINS.iter().chain(ORIGIN_PREFIXES) {
+            for spelt in [(*origin).to_owned(), origin.to_uppercase(), origin.replace('-', "_")] {
+                assert!(is_origin_field(&spelt), "{spelt}");
+            }
+        }
+        for other in ["", "-", "accept", "cookie", "x-request-id", "forwarded", "true", "x-envo"] {
+            assert!(!is_origin_field(other), "{other}");
+        }
     }
 
     fn head<'a>(names: impl IntoIterator<Item = &'a str>) -> HeaderMap {

@@ -21,11 +21,12 @@ use tamis_exchange::{Body, BodyError, Outcome};
 use tamis_transport::ServedBody;
 use tokio::time::Sleep;
 
-/// The response body that a connection sends.
+/// The response body that a connection sends. It moves through several functions with its head, so parts that most responses
+/// do not have are boxed.
 pub(crate) struct ResponseBody {
     inner: Body,
     state: Option<Box<ExchangeState>>,
-    hooks: Option<ChunkHooks>,
+    hooks: Option<Box<ChunkHooks>>,
     deadline: Option<Pin<Box<Sleep>>>,
     /// Owners of the trailers.
     owners: Option<Arc<Owners>>,
@@ -34,7 +35,7 @@ pub(crate) struct ResponseBody {
     /// Those that wait for their turn.
     held: HeldTrailers,
     /// What ended it at the trailers.
-    end: Option<EarlyEnd>,
+    end: Option<Box<EarlyEnd>>,
     /// What ended the body of the request meanwhile.
     request_end: Option<ChunkEnd>,
     /// The encoder that it passes behind all filters.
@@ -42,7 +43,7 @@ pub(crate) struct ResponseBody {
     /// Whether it has one: what is sent is counted behind it.
     is_encoded: bool,
     /// It answers a call of gRPC-Web.
-    web: Option<GrpcWebResponse>,
+    web: Option<Box<GrpcWebResponse>>,
     /// The room for what its upstream has sent of it and its client does not take.
     unread: Option<Box<TakenRoom>>,
 }
@@ -86,7 +87,7 @@ impl ResponseBody {
     /// Sends a body, and ends the exchange with it.
     pub(crate) fn new(body: HookedBody, state: Box<ExchangeState>) -> Self {
         let mut body = Self::from(body);
-        body.web = state.grpc_web.map(GrpcWebCall::response);
+        body.web = state.grpc_web.map(GrpcWebCall::response).map(Box::new);
         body.state = Some(state);
         body
     }
@@ -130,7 +131,7 @@ impl ResponseBody {
                     (Ok(_), _) => continue,
                     (Err(fault), _) => format!("in the trailers of the response: {fault}"),
                 };
-                self.end = Some(EarlyEnd::by(&filter.slot, end));
+                self.end = Some(Box::new(EarlyEnd::by(&filter.slot, end)));
                 return Err(BodyError::Ended("a filter failed"));
             }
         }
@@ -140,7 +141,8 @@ impl ResponseBody {
 
     /// The body ended early; the record names the filter if one ended it.
     fn broken(&mut self) {
-        let end = self.hooks.as_mut().and_then(|hooks| hooks.end.take()).or(self.end.take());
+        let of_trailers = self.end.take().map(|end| *end);
+        let end = self.hooks.as_mut().and_then(|hooks| hooks.end.take()).or(of_trailers);
         if let (Some(EarlyEnd { slot, reason, why }), Some(state)) = (end, self.state.as_mut()) {
             state.answered_by = slot.or(state.answered_by.take());
             state.reason = Some(reason.into());
@@ -192,16 +194,18 @@ impl From<HookedBody> for ResponseBody {
 
 impl ChunkHooks {
     /// The hooks of those slots; `None` without any.
-    fn of(slots: Vec<ChunkSlot>) -> Option<Self> {
-        let hooks = Self {
+    fn of(slots: Vec<ChunkSlot>) -> Option<Box<Self>> {
+        if slots.is_empty() {
+            return None;
+        }
+        Some(Box::new(Self {
             slots,
             closed: false,
             waiting: Poll::Pending,
             turn: None,
             trailers: None,
             end: None,
-        };
-        (!hooks.slots.is_empty()).then_some(hooks)
+        }))
     }
 
     /// Ready when the filters may be shown a chunk: at once, unless one of them has to wait for a turn.
@@ -347,7 +351,7 @@ impl HttpBody for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some(piece) = this.web.as_mut().and_then(GrpcWebResponse::next_piece) {
+        if let Some(piece) = this.web.as_mut().and_then(|web| web.next_piece()) {
             return Poll::Ready(Some(Ok(piece)));
         }
         let frame = ready!(this.poll_encoded(cx));
@@ -366,7 +370,7 @@ impl HttpBody for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let web = self.web.as_ref().is_none_or(GrpcWebResponse::is_done);
+        let web = self.web.as_ref().is_none_or(|web| web.is_done());
         let encoded = self.encoding.as_ref().is_none_or(|encoding| encoding.is_done());
         web && encoded && self.hooks.is_none() && self.held.is_empty() && self.inner.is_end_stream()
     }

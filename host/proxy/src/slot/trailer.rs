@@ -21,7 +21,7 @@ pub(crate) struct TrailerSlot {
 
 /// Trailers that wait until filters whose calls take long have their turn.
 #[derive(Default)]
-pub(crate) struct HeldTrailers(Option<WaitingTrailers>);
+pub(crate) struct HeldTrailers(Option<Box<WaitingTrailers>>);
 
 struct WaitingTrailers {
     frame: Frame<Bytes>,
@@ -38,7 +38,7 @@ impl HeldTrailers {
         let long = slots.iter().find(|one| frame.is_trailers() && one.slot.waits_for_turns());
         let Some(turns) = long.map(|one| one.slot.turns()) else { return Some(frame) };
         let turn = Box::pin(async move { turns.next().await });
-        self.0 = Some(WaitingTrailers { frame, turn });
+        self.0 = Some(Box::new(WaitingTrailers { frame, turn }));
         None
     }
 
