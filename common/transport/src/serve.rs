@@ -141,7 +141,7 @@ pub enum ServeError {
 /// A client on HTTP/1.1 or HTTP/2 gets `100 Continue` once the handler reads a body that waits for it, and other interim
 /// responses through [`RequestBody::interim`].
 ///
-/// Must run inside a `LocalSet` or a `LocalRuntime`. Rare states are boxed: an idle connection otherwise occupies the size of
+/// Must run inside a `LocalSet`. Rare states are boxed: an idle connection otherwise occupies the size of
 /// its largest state.
 ///
 /// # Errors

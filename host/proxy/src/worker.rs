@@ -32,8 +32,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tamis_transport::{BoundListener, BoundUdp, ListenerStage, SocketListener};
 use tamis_upstream::Upstreams;
-use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
 
 /// Commands to a worker.
 pub(crate) enum Command {
@@ -72,11 +72,9 @@ pub(crate) fn run(
     generation: Arc<Generation>,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) -> std::io::Result<()> {
-    // Its tasks are the runtime's own: a `LocalSet` would be a second queue behind the first, and each look at the sockets
-    // would poll the loop below as well.
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().build_local(LocalOptions::default())?;
-    runtime.block_on(async move {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = LocalSet::new();
+    tasks.block_on(&runtime, async move {
         let upstreams = Upstreams::new(shared.service_table.clone());
         let state = {
             let upstreams = upstreams.apply(&generation.services);
