@@ -60,7 +60,7 @@ impl Compress {
         let other = |site: &[u8]| site == b"cross-site" || site == b"same-site";
         self.rules.cross_site == CrossSiteRule::Public
             && seen.headers(FETCH_SITE).any(other)
-            && !lists(seen, "cache-control", &["public", "s-maxage", "immutable"])
+            && !is_for_everybody(seen)
     }
 
     /// The head of a 304 to a client that has an encoded body: the validator is the weak one that came with that.
@@ -79,6 +79,13 @@ impl Compress {
         edits.extend(varied(seen));
         edits
     }
+}
+
+/// Whether a response states that everybody may have it. One that also says the opposite does not: `private, immutable` is what
+/// servers write for a page of one user that never changes.
+fn is_for_everybody(seen: View<'_>) -> bool {
+    lists(seen, "cache-control", &["public", "s-maxage", "immutable"])
+        && !lists(seen, "cache-control", &["private", "no-store"])
 }
 
 /// Names the field that the response depends on, unless it does already.

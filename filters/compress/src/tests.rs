@@ -116,6 +116,34 @@ fn response(status: u16, fields: &[(&str, &str)]) -> Vec<Edit> {
     }
 }
 
+#[test]
+fn a_page_of_another_site_learns_no_length_of_what_is_not_for_everybody() {
+    for (cache, encodes) in [
+        (&[][..], false),
+        (&["max-age=60"], false),
+        (&["public"], true),
+        (&["max-age=60, Immutable"], true),
+        (&["s-maxage=1"], true),
+        (&["private, immutable"], false),
+        (&["immutable", "private"], false),
+        (&["public, no-store"], false),
+        (&["Private=\"set-cookie\", public"], false),
+        (&["s-maxage=1, private"], false),
+    ] {
+        let mut fields = vec![
+            (ACCEPT_ENCODING, "gzip"),
+            (FETCH_SITE, "cross-site"),
+            ("content-type", "text/html"),
+        ];
+        fields.extend(cache.iter().map(|value| ("cache-control", *value)));
+        let edits = response(200, &fields);
+        let encoded = edits
+            .iter()
+            .any(|edit| matches!(edit, Edit::SetHeader(field) if field.name == ":coding"));
+        assert_eq!(encoded, encodes, "{cache:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_octets_are_preferences_or_none(octets in proptest::collection::vec(any::<u8>(), 0..60)) {

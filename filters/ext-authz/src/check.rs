@@ -32,6 +32,11 @@ pub enum CheckOutcome {
 
 /// Fields of one name that are taken from an answer.
 const MAX_SAME: usize = 16;
+/// Bytes of the fields that are taken from an answer, as [`fits`] counts them: with the longest head of a client they are within the
+/// host's bound of a head after edits (128 KiB), beyond which a verdict is a fault of this filter.
+pub(crate) const MAX_FIELDS_OCTETS: usize = 32 * 1024;
+/// Bytes that a field counts in addition to its name and its value, as the host counts it.
+const FIELD_OCTETS: usize = 32;
 /// Bytes of the body of a refusal.
 const MAX_BODY_OCTETS: usize = 64 * 1024;
 
@@ -83,7 +88,10 @@ pub fn check(rules: &ExtAuthzRules, seen: View<'_>, ask: &impl CheckService) -> 
         Err(why) => return unavailable(why),
     };
     match answer.status {
-        200..=299 => CheckOutcome::Passes(edits(rules, &answer)),
+        200..=299 => match edits(rules, &answer) {
+            Ok(edits) => CheckOutcome::Passes(edits),
+            Err(why) => unavailable(why),
+        },
         300..=303 | 305..=499 => CheckOutcome::Refused(refusal(rules, answer)),
         status => unavailable(format!("the service answered {status}")),
     }
@@ -116,24 +124,37 @@ fn question(rules: &ExtAuthzRules, seen: View<'_>) -> Outgoing {
     }
 }
 
+/// Counts a field of an answer. Whether there is room for it.
+pub(crate) fn fits(octets: &mut usize, name: &str, value: &[u8]) -> bool {
+    *octets = octets.saturating_add(FIELD_OCTETS + name.len()).saturating_add(value.len());
+    *octets <= MAX_FIELDS_OCTETS
+}
+
 /// Fields of the answer for the upstream. One that the answer lacks is removed: what a client wrote there must
 /// not pass for the word of the service.
-fn edits(rules: &ExtAuthzRules, answer: &Incoming) -> Vec<Edit> {
-    let mut edits = Vec::new();
+fn edits(rules: &ExtAuthzRules, answer: &Incoming) -> Result<Vec<Edit>, String> {
+    let (mut edits, mut octets) = (Vec::new(), 0);
     for name in &rules.pass {
         edits.push(Edit::remove(name.as_str()));
         let fields = answer.headers.iter().filter(|field| field.name == *name).take(MAX_SAME);
-        edits.extend(fields.map(|field| Edit::add(name.as_str(), field.value.clone())));
+        for field in fields {
+            if !fits(&mut octets, name, &field.value) {
+                return Err(format!(
+                    "the answer has headers of more than {MAX_FIELDS_OCTETS} bytes"
+                ));
+            }
+            edits.push(Edit::add(name.as_str(), field.value.clone()));
+        }
     }
-    edits
+    Ok(edits)
 }
 
 /// The reply of the service, with the fields that clients may see.
 fn refusal(rules: &ExtAuthzRules, answer: Incoming) -> Reply {
-    let mut refusal = reply(answer.status);
+    let (mut refusal, mut octets) = (reply(answer.status), 0);
     for name in &rules.tell {
         let fields = answer.headers.iter().filter(|field| field.name == *name).take(MAX_SAME);
-        for field in fields {
+        for field in fields.filter(|field| fits(&mut octets, name, &field.value)) {
             refusal = refusal.header(name.as_str(), field.value.clone());
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tamis_sdk::http_client::{Incoming, Outgoing};
 use tamis_sdk::{Edit, Field, Reply, View, reply};
 
+use crate::check::{MAX_FIELDS_OCTETS, fits};
 use crate::config::{ADDRESS, ExtAuthzRules, IDENTITY, SERVER_NAME};
 use crate::messages::{
     Address, AskedRequest, AttributeContext, CheckRequest, CheckResponse, DeniedResponse,
@@ -19,6 +20,8 @@ const PREFIX: usize = 5;
 const MAX_HEADERS: usize = 64;
 /// Bytes of the body of a refusal.
 const MAX_BODY_OCTETS: usize = 64 * 1024;
+/// Fields with the status of a call: after its messages, or in the head where there are none.
+const STATUS: [&str; 2] = ["trailer:grpc-status", "grpc-status"];
 /// The status of a refusal that names none, or one that no refusal has.
 const FORBIDDEN: u16 = 403;
 
@@ -116,6 +119,12 @@ pub fn answer(rules: &ExtAuthzRules, response: &Incoming) -> Result<GrpcAnswer, 
     }
 }
 
+/// Whether a `content-type` is that of gRPC, whatever the format of its messages.
+fn is_grpc(kind: &str) -> bool {
+    let rest = kind.strip_prefix("application/grpc");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';', ' ']))
+}
+
 /// The one message of a response that ended well.
 fn message(response: &Incoming) -> Result<&[u8], String> {
     let value = |name: &str| {
@@ -123,17 +132,22 @@ fn message(response: &Incoming) -> Result<&[u8], String> {
         field.map(|field| String::from_utf8_lossy(&field.value).into_owned())
     };
     let kind = value("content-type").unwrap_or_default();
-    if response.status != 200 || !kind.starts_with("application/grpc") {
+    if response.status != 200 || !is_grpc(&kind) {
         return Err(format!("the service answered {} and not in gRPC", response.status));
     }
-    let status = value("trailer:grpc-status").or_else(|| value("grpc-status"));
-    match status.as_deref() {
-        Some("0") => {}
-        Some(code) => {
-            let why = value("trailer:grpc-message").or_else(|| value("grpc-message"));
-            return Err(format!("gRPC status {code} {}", why.unwrap_or_default()));
-        }
-        None => return Err("the answer has no gRPC status".to_owned()),
+    if value("content-encoding").is_some_and(|coding| coding != "identity") {
+        return Err("the answer has a content-encoding, which gRPC does not have".to_owned());
+    }
+    // Of two statuses nobody knows which one the service means, so each of them has to be fine.
+    let is_status = |field: &&Field| STATUS.contains(&field.name.as_str());
+    let mut statuses = response.headers.iter().filter(is_status).peekable();
+    if statuses.peek().is_none() {
+        return Err("the answer has no gRPC status".to_owned());
+    }
+    if let Some(other) = statuses.find(|field| field.value != b"0") {
+        let why = value("trailer:grpc-message").or_else(|| value("grpc-message"));
+        let code = String::from_utf8_lossy(&other.value);
+        return Err(format!("gRPC status {code} {}", why.unwrap_or_default()));
     }
     let [0, a, b, c, d, message @ ..] = response.body.as_slice() else {
         return Err("the answer has no message, or one that is compressed".to_owned());
@@ -161,9 +175,18 @@ fn passes(rules: &ExtAuthzRules, ok: OkResponse) -> Result<GrpcAnswer, String> {
         return Err(format!("the answer changes more than {MAX_HEADERS} headers"));
     }
     let mut edits: Vec<Edit> = rules.pass.iter().map(|name| Edit::remove(name.as_str())).collect();
+    let mut octets = 0;
     for (name, value) in lines(&ok.headers) {
         if !rules.pass.contains(&name) {
             return Err(format!("the answer sets `{name}`, which is not in `upstreamHeaders`"));
+        }
+        // The host would refuse such a verdict as a fault of this filter, and after some of them call it no more for a while:
+        // one client whose text the service repeats would end the checks of all.
+        if !is_sendable(&value) {
+            return Err(format!("the value of `{name}` has a control character"));
+        }
+        if !fits(&mut octets, &name, &value) {
+            return Err(format!("the answer has headers of more than {MAX_FIELDS_OCTETS} bytes"));
         }
         edits.push(Edit::add(name, value));
     }
@@ -189,15 +212,19 @@ fn lines(headers: &[HeaderOption]) -> impl Iterator<Item = (String, Vec<u8>)> + 
     })
 }
 
+/// Whether a value may stand in a field (RFC 9110 §5.5).
+fn is_sendable(value: &[u8]) -> bool {
+    value.iter().all(|octet| *octet == b'\t' || (*octet >= b' ' && *octet != 0x7f))
+}
+
 /// The reply of the service, with the headers that clients may see. A refusal stays one, whatever is wrong with it.
 fn refusal(rules: &ExtAuthzRules, denied: DeniedResponse) -> Reply {
     let status = denied.status.and_then(|status| u16::try_from(status.code).ok());
     let status = status.filter(|status| matches!(status, 300..=303 | 305..=599));
     let mut refusal = reply(status.unwrap_or(FORBIDDEN));
+    let mut octets = 0;
     for (name, value) in lines(&denied.headers).take(MAX_HEADERS) {
-        let sendable =
-            value.iter().all(|octet| *octet == b'\t' || (*octet >= b' ' && *octet != 0x7f));
-        if rules.tell.contains(&name) && sendable {
+        if rules.tell.contains(&name) && is_sendable(&value) && fits(&mut octets, &name, &value) {
             refusal = refusal.header(name, value);
         }
     }

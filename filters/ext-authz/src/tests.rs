@@ -291,6 +291,47 @@ fn an_answer_changes_what_the_configuration_names_and_nothing_else() {
 }
 
 #[test]
+fn no_answer_makes_a_verdict_that_the_host_takes_for_a_fault() {
+    let sets = |values: &[&str]| {
+        let headers = values.iter().map(|value| option("x-user", value)).collect();
+        yes(OkResponse { headers, ..Default::default() })
+    };
+    let long = "a".repeat(20_000);
+    for (values, passes) in [
+        (&["ann"][..], true),
+        (&["\u{e4}\tb"], true),
+        (&[&long], true),
+        (&[""], true),
+        (&["a\nx-admin: 1"], false),
+        (&["a\r\nx-admin: 1"], false),
+        (&["a\0"], false),
+        (&["\u{7f}"], false),
+        (&["ann", "\u{1b}[2J"], false),
+        (&[&long, &long], false),
+    ] {
+        let outcome = asked_grpc(&grpc_service(&framed(&sets(values)), "0"), &[]);
+        let passed = matches!(outcome, CheckOutcome::Passes(_));
+        assert_eq!(passed, passes, "{values:?} {outcome:?}");
+        assert!(passed || matches!(outcome, CheckOutcome::Unavailable(..)), "{outcome:?}");
+    }
+    // The same over HTTP, where values are those of fields already; a refusal stays one, with fewer headers.
+    let two = [("x-user", &*long), ("x-user", &*long)];
+    assert!(matches!(asked(&service(200, &two[..1], b""), &[]), CheckOutcome::Passes(_)));
+    assert!(matches!(asked(&service(200, &two, b""), &[]), CheckOutcome::Unavailable(..)));
+    let two = [("location", &*long), ("location", &*long)];
+    let CheckOutcome::Refused(reply) = asked(&service(401, &two, b""), &[]) else { panic!() };
+    assert_eq!(reply.headers.len(), 1);
+    let denied =
+        DeniedResponse { headers: vec![option("location", &long); 2], ..Default::default() };
+    let denied = CheckResponse { denied: Some(denied), ..Default::default() };
+    let outcome = asked_grpc(&grpc_service(&framed(&denied), "0"), &[]);
+    assert!(
+        matches!(&outcome, CheckOutcome::Refused(reply) if reply.headers.len() == 1),
+        "{outcome:?}"
+    );
+}
+
+#[test]
 fn a_refusal_over_grpc_stays_one_whatever_is_wrong_with_it() {
     let denied = |code: Option<i32>| DeniedResponse {
         status: code.map(|code| HttpStatus { code }),
@@ -364,6 +405,17 @@ fn whatever_is_no_answer_over_grpc_refuses() {
         ("neither yes nor no", grpc_service(&framed(&CheckResponse::default()), "0")),
         ("yes and no", grpc_service(&framed(&both), "0")),
         ("a failed check", grpc_service(&framed(&failed), "0")),
+        (
+            "a kind that begins so",
+            service(200, &[("content-type", "application/grpc-web"), ended], &fine),
+        ),
+        ("an encoded answer", service(200, &[kind, ("content-encoding", "gzip"), ended], &fine)),
+        (
+            "a fine status, then another",
+            service(200, &[kind, ended, ("trailer:grpc-status", "7")], &fine),
+        ),
+        ("another status in the head", service(200, &[kind, ("grpc-status", "7"), ended], &fine)),
+        ("a status in two forms", service(200, &[kind, ended, ("grpc-status", "00")], &fine)),
         ("silence", Service { answer: Err("no answer".into()), asked: RefCell::default() }),
     ] {
         let outcome = asked_grpc(&service, &[]);

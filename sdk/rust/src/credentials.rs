@@ -16,8 +16,8 @@ pub enum SchemeCredentials<'a> {
     OtherScheme,
     /// What stands behind the scheme, without blanks around it; RFC 6750 §2.1 allows more than one space before it.
     Found(&'a [u8]),
-    /// Servers that split a field at any blank may take it for this scheme, and RFC 9110 gives it none: nobody's
-    /// credentials, and no other scheme.
+    /// Servers that split a field at any blank or comma may take it for this scheme, and RFC 9110 gives it none: nobody's
+    /// credentials, and no other scheme. Two fields that were joined by a comma (RFC 9110 §5.3) are this too.
     Ambiguous,
 }
 
@@ -29,12 +29,26 @@ pub fn behind_scheme<'a>(scheme: &[u8], field: &'a [u8]) -> SchemeCredentials<'a
     let end = named.iter().position(|octet| !is_token_octet(octet)).unwrap_or(named.len());
     let (named, rest) = named.split_at_checked(end).unwrap_or((named, &[]));
     if !named.eq_ignore_ascii_case(scheme) {
-        return SchemeCredentials::OtherScheme;
+        return match names_later(scheme, rest) {
+            true => SchemeCredentials::Ambiguous,
+            false => SchemeCredentials::OtherScheme,
+        };
     }
     match rest {
         [b' ', rest @ ..] if before.is_empty() => SchemeCredentials::Found(rest.trim_ascii()),
         _ => SchemeCredentials::Ambiguous,
     }
+}
+
+/// Whether a scheme is named behind a blank or a comma, as a word of its own. Quotes are not honoured: a server that splits at
+/// commas does not honour them either.
+fn names_later(scheme: &[u8], field: &[u8]) -> bool {
+    let is_border = |octet: &u8| !octet.is_ascii_graphic() || b",;".contains(octet);
+    field.split(is_border).filter_map(|word| word.split_at_checked(scheme.len())).any(
+        |(named, rest)| {
+            named.eq_ignore_ascii_case(scheme) && !rest.first().is_some_and(is_token_octet)
+        },
+    )
 }
 
 /// Whether an octet may stand in a token (RFC 9110 §5.6.2), such as the name of a scheme.
@@ -65,7 +79,17 @@ mod tests {
             (b"Basic\x0cx", SchemeCredentials::Ambiguous),
             (b"Basic,x", SchemeCredentials::Ambiguous),
             (b"Basically x", SchemeCredentials::OtherScheme),
-            (b"Bearer Basic x", SchemeCredentials::OtherScheme),
+            (b"Bearer x, Basic x", SchemeCredentials::Ambiguous),
+            (b"Bearer x,basic x", SchemeCredentials::Ambiguous),
+            (b"Bearer x,\tBASIC\tx", SchemeCredentials::Ambiguous),
+            (b"Bearer a=\"b, Basic x", SchemeCredentials::Ambiguous),
+            (b"Bearer Basic x", SchemeCredentials::Ambiguous),
+            (b"Bearer x\xa0Basic x", SchemeCredentials::Ambiguous),
+            (b"Bearer x, Basic", SchemeCredentials::Ambiguous),
+            (b"Digest username=\"basic\", realm=\"Basic\"", SchemeCredentials::OtherScheme),
+            (b"Bearer x, Basically x", SchemeCredentials::OtherScheme),
+            (b"Bearer not-basic x", SchemeCredentials::OtherScheme),
+            (b"Bearer x/Basic/x", SchemeCredentials::OtherScheme),
             (b"", SchemeCredentials::OtherScheme),
         ] {
             assert_eq!(behind_scheme(b"basic", field), found, "{field:?}");
