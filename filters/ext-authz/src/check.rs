@@ -5,6 +5,7 @@ use tamis_sdk::{Edit, Field, Reply, View, reply};
 
 use crate::config::{ADDRESS, CheckProtocol, ExtAuthzRules};
 use crate::grpc::{self, GrpcAnswer};
+use crate::size::{MAX_FIELDS_OCTETS, fits};
 
 /// Sends requests: the host's client, or a value in tests.
 pub trait CheckService {
@@ -32,11 +33,6 @@ pub enum CheckOutcome {
 
 /// Fields of one name that are taken from an answer.
 const MAX_SAME: usize = 16;
-/// Bytes of the fields that are taken from an answer, as [`fits`] counts them: with the longest head of a client they are within the
-/// host's bound of a head after edits (128 KiB), beyond which a verdict is a fault of this filter.
-pub(crate) const MAX_FIELDS_OCTETS: usize = 32 * 1024;
-/// Bytes that a field counts in addition to its name and its value, as the host counts it.
-const FIELD_OCTETS: usize = 32;
 /// Bytes of the body of a refusal.
 const MAX_BODY_OCTETS: usize = 64 * 1024;
 
@@ -122,12 +118,6 @@ fn question(rules: &ExtAuthzRules, seen: View<'_>) -> Outgoing {
         body: Vec::new(),
         timeout_ms: rules.timeout_ms,
     }
-}
-
-/// Counts a field of an answer. Whether there is room for it.
-pub(crate) fn fits(octets: &mut usize, name: &str, value: &[u8]) -> bool {
-    *octets = octets.saturating_add(FIELD_OCTETS + name.len()).saturating_add(value.len());
-    *octets <= MAX_FIELDS_OCTETS
 }
 
 /// Fields of the answer for the upstream. One that the answer lacks is removed: what a client wrote there must

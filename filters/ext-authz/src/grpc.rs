@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use tamis_sdk::http_client::{Incoming, Outgoing};
 use tamis_sdk::{Edit, Field, Reply, View, reply};
 
-use crate::check::{MAX_FIELDS_OCTETS, fits};
 use crate::config::{ADDRESS, ExtAuthzRules, IDENTITY, SERVER_NAME};
 use crate::messages::{
     Address, AskedRequest, AttributeContext, CheckRequest, CheckResponse, DeniedResponse,
     HeaderOption, HttpRequest, OkResponse, Peer, SocketAddress, TlsSession,
 };
+use crate::size::{MAX_FIELDS_OCTETS, fits};
 
 /// The method of the service.
 const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";

@@ -14,6 +14,7 @@ pub mod check;
 pub mod config;
 pub mod grpc;
 mod messages;
+mod size;
 
 use check::{CheckOutcome, CheckService};
 use config::{ExtAuthzRules, ExtAuthzSettings};
