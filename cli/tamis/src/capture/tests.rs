@@ -49,7 +49,7 @@ fn a_ruleset_that_locks_out_or_leads_in_a_circle_is_refused_and_says_the_way_out
         ("--proxy-group nobody-of-that-name".to_owned(), None, "getent group"),
         ("--proxy-user 1 --inbound 127.0.0.1:15006 --app-port 80".to_owned(), None, "`sidecar`"),
         ("--proxy-user 1 --inbound 0.0.0.0:15006 --app-port 80".to_owned(), None, "`sidecar`"),
-        (format!("{inbound} --inbound 10.0.0.3:1 --app-port 80"), None, "once for IPv4"),
+        (format!("{inbound} --inbound 10.0.0.3:1 --app-port 80"), None, "one for IPv4"),
         (inbound.to_owned(), None, "--app-port"),
         ("--proxy-user 1 --app-port 80".to_owned(), None, "--inbound"),
         ("--outbound 15001".to_owned(), None, "--proxy-user"),
