@@ -20,6 +20,7 @@ mod memories;
 mod parents;
 mod ports;
 mod problems;
+mod proxy_listeners;
 mod reach;
 mod route;
 mod router_config;

@@ -18,6 +18,8 @@ const MTLS: &str = "service.mtls";
 impl<'a> Fold<'a> {
     /// Checks what a schema cannot express about services.
     pub(super) fn check_services(&mut self) {
+        let listeners = self.proxy_listeners();
+        self.check_applications(&listeners);
         for (document, spec) in self.all::<ServiceSpec>() {
             let mut seen = Vec::new();
             for (at, port) in spec.ports.iter().enumerate() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::backend_tls::BackendTls;
 use super::ports::{application, local_name, protocol, request_ports, tcp_ports, unread_name};
+use super::proxy_listeners::ProxyListeners;
 use super::streams::StreamRoutes;
 use super::{Claim, Fold, IdentityProof, PlannedProxy, RESOLVED, address};
 use crate::document::Document;
@@ -24,7 +25,8 @@ impl<'a> Fold<'a> {
         let policies = self.policies();
         let backend_tls = self.backend_tls();
         let policy = |key: &str| policies.get(key).cloned().unwrap_or_default();
-        let mut plans = applications(place, &policy);
+        let listeners = self.proxy_listeners();
+        let mut plans = applications(place, &policy, &listeners);
         let called = self.called(place).into_iter().map(|one| (one.key, one.port));
         let called: Vec<(String, &ServicePort)> =
             called.chain(self.captured_ports(place)).chain(streams.ports(place)).collect();
@@ -32,7 +34,11 @@ impl<'a> Fold<'a> {
         for (document, spec) in self.all::<ServiceSpec>() {
             let key = document.key();
             let mut endpoints = Vec::new();
-            for endpoint in &spec.endpoints {
+            let is_open = |endpoint: &&ServiceEndpoint| {
+                endpoint.sidecar.is_some()
+                    || !listeners.take(document, endpoint, &address(&endpoint.address))
+            };
+            for endpoint in spec.endpoints.iter().filter(is_open) {
                 match reach(place, document, spec, endpoint) {
                     Ok(plan) => endpoints.push(plan),
                     Err(NoIdentity::Ours) => unreachable = Some(key.clone()),
@@ -46,7 +52,7 @@ impl<'a> Fold<'a> {
             unread.sort_by_key(|port| (port.port, port.is_udp()));
             unread.dedup_by_key(|port| (port.port, port.is_udp()));
             for port in unread {
-                let mut endpoints = carried(place, document, spec, port);
+                let mut endpoints = carried(place, (document, spec), port, &listeners);
                 if backend_tls.of(&key, port).is_some() {
                     // Connections are carried as they are, and the policy wants TLS.
                     endpoints.clear();
@@ -121,7 +127,11 @@ impl<'a> Fold<'a> {
 }
 
 /// The application behind a sidecar: a service for each of its ports.
-fn applications(place: &PlannedProxy<'_>, policy: &dyn Fn(&str) -> PolicyPlan) -> Vec<ServicePlan> {
+fn applications(
+    place: &PlannedProxy<'_>,
+    policy: &dyn Fn(&str) -> PolicyPlan,
+    listeners: &ProxyListeners<'_>,
+) -> Vec<ServicePlan> {
     let PlannedProxy::Sidecar(document, spec, index) = place else { return Vec::new() };
     let Some(endpoint) = spec.endpoints.get(*index) else { return Vec::new() };
     let key = document.key();
@@ -130,7 +140,11 @@ fn applications(place: &PlannedProxy<'_>, policy: &dyn Fn(&str) -> PolicyPlan) -
         Some(ServicePlan {
             name: local_name(&key, port.port),
             protocol: protocol(port.protocol, port.port),
-            endpoints: vec![EndpointPlan { address, weight: 1, tls: None }],
+            endpoints: if listeners.take(document, endpoint, &address) {
+                Vec::new()
+            } else {
+                vec![EndpointPlan { address, weight: 1, tls: None }]
+            },
             policy: policy(&key),
         })
     };
@@ -153,9 +167,9 @@ fn reached(endpoints: &[EndpointPlan], policy: Option<&BackendTls>) -> Vec<Endpo
 /// without a sidecar is one for gateways alone, whose clients are not of the mesh either.
 fn carried(
     place: &PlannedProxy<'_>,
-    document: &Document,
-    spec: &ServiceSpec,
+    (document, spec): (&Document, &ServiceSpec),
     port: &ServicePort,
+    listeners: &ProxyListeners<'_>,
 ) -> Vec<EndpointPlan> {
     let endpoint = |endpoint| {
         let plan = reach(place, document, spec, endpoint).ok()?;
@@ -165,7 +179,8 @@ fn carried(
             (Some(_), _) => Some(plan),
             (None, PlannedProxy::Gateway(..)) => {
                 let address = application(spec, endpoint, port.port)?;
-                Some(EndpointPlan { address, ..plan })
+                let is_taken = listeners.take(document, endpoint, &address);
+                (!is_taken).then_some(EndpointPlan { address, ..plan })
             }
             (None, PlannedProxy::Sidecar(..)) => None,
         }

@@ -1,7 +1,7 @@
 //! The addresses at which sidecars listen, over all services: no two sidecars can have one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::{ACCEPTED, Claim, Fold, longest};
 use crate::document::Document;
@@ -136,12 +136,17 @@ fn host(endpoint: &ServiceEndpoint) -> Option<String> {
     Some(address)
 }
 
-/// An address in one form: `[::1]:1` and `[0:0::1]:1` are one.
-fn normal(address: &str) -> String {
-    address.parse().map_or_else(
-        |_| address.to_ascii_lowercase(),
-        |address: SocketAddr| {
-            SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
-        },
-    )
+/// An address in one form: `[::1]:1` and `[0:0::1]:1` are one. A listener at the unspecified address takes the port of every
+/// other one, and a connection to it arrives at this machine, as one to `localhost` does: all are its first loopback address.
+pub(super) fn normal(address: &str) -> String {
+    let Ok(address) = address.parse::<SocketAddr>() else {
+        let address = address.to_ascii_lowercase();
+        let port = address.strip_prefix("localhost:").map(|port| format!("{HERE}:{port}"));
+        return port.unwrap_or(address);
+    };
+    let ip = Some(address.ip().to_canonical()).filter(|ip| !ip.is_unspecified());
+    SocketAddr::new(ip.unwrap_or(IpAddr::V4(HERE)), address.port()).to_string()
 }
+
+/// The first loopback address.
+const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;

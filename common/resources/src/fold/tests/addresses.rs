@@ -151,3 +151,45 @@ fn a_rule_for_a_port_that_no_target_has_is_reported_and_closes_nothing() {
         assert_eq!(places, wanted, "{targets} {rules}");
     }
 }
+
+#[test]
+fn no_application_is_where_a_sidecar_listens_for_its_own() {
+    let other = |address: &str, sidecar: &str| match sidecar {
+        "" => format!("{{ address: \"{address}\" }}"),
+        sidecar => format!("{{ address: \"{address}\", sidecar: \"{sidecar}\" }}"),
+    };
+    let here = endpoint("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4");
+    let wide = endpoint("127.0.0.1:1", "10.0.0.1:2", "0.0.0.0:3", "127.0.0.1:4");
+    for (one, address, sidecar, taken) in [
+        (&here, "127.0.0.1:3", "", true),
+        (&here, "localhost:3", "", true),
+        (&here, "[::ffff:127.0.0.1]:3", "", true),
+        (&here, "0.0.0.0:3", "", true),
+        (&here, "[::]:3", "", true),
+        (&here, "127.0.0.1:4", "", true),
+        (&here, "127.0.0.1:3", "127.0.0.9:6", true),
+        (&one(), "127.0.0.1:3", "", true),
+        (&wide, "10.0.0.1:3", "", true),
+        (&wide, "127.0.0.1:3", "", true),
+        (&wide, "127.0.0.9:3", "", true),
+        // Another port, address or machine.
+        (&here, "127.0.0.1:5", "", false),
+        (&here, "127.0.0.9:3", "", false),
+        (&here, "[::1]:3", "", false),
+        (&here, "10.0.0.1:3", "", false),
+        (&one(), "127.0.0.1:3", "10.0.0.2:6", false),
+        (&wide, "10.0.0.2:3", "", false),
+        (&here, "app.example:3", "", false),
+        (&here, "unix:/run/app:3", "", false),
+    ] {
+        let text = service("a", one) + &service("b", &other(address, sidecar));
+        let node = if sidecar.is_empty() { "sidecar:data/a/0" } else { "sidecar:data/b/0" };
+        let folded = folded(&text, node);
+        let found: Vec<_> = folded.problems.iter().map(|one| one.code.as_str()).collect();
+        assert_eq!(found.contains(&"service.address"), taken, "{address} {sidecar}: {found:?}");
+        let plan = folded.plan.unwrap();
+        let name = if sidecar.is_empty() { "data/b:80" } else { "local/data/b:80" };
+        let reached = plan.services.iter().find(|one| one.name == name).unwrap();
+        assert_eq!(reached.endpoints.is_empty(), taken, "{address} {sidecar}: {reached:?}");
+    }
+}
