@@ -63,34 +63,45 @@ const NO_TRAILERS: &[&str] = &[
 /// The same, by prefix.
 const NO_TRAILER_PREFIXES: &[&str] = &["access-control-", "if-", "sec-"];
 
-/// Names under which other gateways pass on where a request came from, and what it asked for at first. Their services believe
-/// them. Of `proxy` the environment of a CGI program makes `HTTP_PROXY`, by which many libraries leave.
+/// Names under which other gateways pass on where a request came from, what its client proved with a certificate (RFC 9440 §4: who
+/// writes `client-cert` removes that of others), and what it asked for at first. Their services believe them. Of `proxy` the environment of a CGI program makes `HTTP_PROXY`, by which many libraries leave.
 const ORIGINS: &[&str] = &[
     "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-pseudo-ipv4",
+    "client-cert",
+    "client-cert-chain",
     "client-ip",
     "fastly-client-ip",
     "fly-client-ip",
     "forwarded-for",
     "proxy",
+    "proxy-client-ip",
     "true-client-ip",
+    "wl-proxy-client-ip",
+    "x-appengine-user-ip",
+    "x-arr-clientcert",
     "x-azure-clientip",
     "x-azure-socketip",
+    "x-client-cert",
     "x-client-ip",
     "x-cluster-client-ip",
     "x-forwarded",
     "x-original-forwarded-for",
     "x-original-host",
     "x-originating-ip",
+    "x-proxyuser-ip",
     "x-real-ip",
     "x-remote-addr",
     "x-remote-ip",
 ];
-/// Names of Envoy: the client's address, its original path and method, and how often to try again.
-const ORIGIN_PREFIXES: &[&str] = &["x-envoy-"];
+/// Names of Envoy: the client's address, its original path and method, and how often to try again. Names of ingress-nginx and HAProxy:
+/// what the certificate of the client says, and whether it was verified.
+const ORIGIN_PREFIXES: &[&str] = &["ssl-client-", "x-envoy-", "x-ssl-client-"];
 
 /// The octets with which a name of [`ORIGINS`] or [`ORIGIN_PREFIXES`] begins: every request is searched for these names, and
 /// most of its own have another beginning.
-const ORIGIN_BEGINNINGS: &[u8] = b"cfptx";
+const ORIGIN_BEGINNINGS: &[u8] = b"cfpstwx";
 
 /// Whether a field states where a request came from, or its original path, in the words of another gateway, in any spelling.
 pub fn is_origin_field(name: &str) -> bool {

@@ -65,6 +65,8 @@ struct Document {
     /// A field of the artifact manifest in an earlier draft.
     blobs: Option<Vec<Descriptor>>,
     manifests: Option<Vec<Descriptor>>,
+    /// The layers of Docker's first schema, by which some clients recognise it.
+    fs_layers: Option<IgnoredAny>,
     subject: Option<Descriptor>,
     annotations: Option<BTreeMap<String, String>>,
     /// What has other names.
@@ -73,7 +75,7 @@ struct Document {
 }
 
 /// Fields that mean something here.
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 10] = [
     "schemaVersion",
     "mediaType",
     "artifactType",
@@ -81,6 +83,7 @@ const FIELDS: [&str; 9] = [
     "layers",
     "blobs",
     "manifests",
+    "fsLayers",
     "subject",
     "annotations",
 ];
@@ -178,6 +181,12 @@ impl Document {
             ("blobs", self.blobs.is_some()),
         ];
         let there = image.iter().find(|(_, there)| *there).map(|(field, _)| *field);
+        if self.fs_layers.is_some() {
+            return refused(
+                "`fsLayers` is of Docker's first schema, which is not served; push schema 2"
+                    .to_owned(),
+            );
+        }
         match (media_type, there, self.manifests.is_some()) {
             (_, Some(field), true) => refused(format!(
                 "`{field}` belongs to an image and `manifests` to an index; push one or the other"

@@ -2,6 +2,7 @@
 //! to take over from it.
 
 use anyhow::{Context as _, Result, bail};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use tamis_resources::NodeName;
@@ -97,17 +98,22 @@ impl RunFolder {
         self.0.join(format!("{}{process}.{ending}", prefix(name)))
     }
 
-    /// Sockets of a proxy with that ending, by process id; those without a listener are removed.
+    /// Sockets of this user for a proxy with that ending, by process id; those without a listener are removed.
     fn there(&self, name: &NodeName, ending: &str) -> Result<Vec<(u32, PathBuf)>> {
         let prefix = prefix(name);
         let entries = std::fs::read_dir(&self.0)
             .with_context(|| format!("{} cannot be read", self.0.display()))?;
+        let user = tamis_private::effective_user().context("the run folder cannot be used")?;
         let mut there = Vec::new();
         for entry in entries.flatten() {
             let file = entry.file_name();
             let number = file.to_str().and_then(|file| file.strip_prefix(&prefix));
             let number = number.and_then(|rest| rest.strip_suffix(ending)?.strip_suffix('.'));
             let Some(process) = number.and_then(|number| number.parse().ok()) else { continue };
+            // Somebody else may have put it there before the folder was closed to others.
+            if !entry.metadata().is_ok_and(|found| found.uid() == user) {
+                continue;
+            }
             let path = entry.path();
             let gone = ending == ADMIN
                 && UnixStream::connect(&path)
@@ -193,5 +199,30 @@ mod tests {
         drop(listen(9));
         run.tidy_ended(&name);
         assert!(!run.socket(&name, 9, ADMIN).exists() && run.socket(&name, 8, ADMIN).exists());
+    }
+
+    /// A folder that others could write to before has what they left there. Only the superuser can leave something for somebody
+    /// else here, so for others this test has nothing to look at.
+    #[test]
+    fn a_socket_that_another_user_left_there_is_nobody_to_ask_or_to_take_over_from() {
+        let folder = TempDir::new().unwrap();
+        let run = RunFolder::open(Some(&folder.path().join("run"))).unwrap();
+        let name: NodeName = "gateway:shop/edge".parse().unwrap();
+        let listen =
+            |process, ending| UnixListener::bind(run.socket(&name, process, ending)).unwrap();
+        let foreign = [listen(7, ADMIN), listen(7, GIVE)];
+        assert!(run.giver(&name).unwrap().is_some(), "it is this user's yet");
+        let nobody = Some(65_534);
+        let given = [ADMIN, GIVE]
+            .map(|ending| std::os::unix::fs::chown(run.socket(&name, 7, ending), nobody, None));
+        if given.iter().any(Result::is_err) {
+            return;
+        }
+        assert!(run.ask(&name, None).is_err() && run.ask(&name, Some(7)).is_err());
+        assert_eq!(run.giver(&name).unwrap(), None);
+        let _own = [listen(8, ADMIN), listen(8, GIVE)];
+        assert_eq!(run.ask(&name, None).unwrap(), run.socket(&name, 8, ADMIN));
+        assert_eq!(run.giver(&name).unwrap(), Some(run.socket(&name, 8, GIVE)));
+        drop(foreign);
     }
 }

@@ -117,6 +117,18 @@ fn a_gateway_takes_no_word_for_where_a_request_came_from_or_of_what_path_it_is()
         ("x-envoy-external-address", "10.0.0.1"),
         ("x-envoy-original-path", "/admin"),
         ("x_envoy-max-retries", "100"),
+        ("client-cert", ":AAA=:"),
+        ("client_cert_chain", ":AAA=:"),
+        ("ssl-client-verify", "SUCCESS"),
+        ("x-ssl-client-dn", "CN=admin"),
+        ("x_ssl_client_cert", "a"),
+        ("x-arr-clientcert", "a"),
+        ("x-client-cert", "a"),
+        ("cf-connecting-ipv6", "::1"),
+        ("wl-proxy-client-ip", "10.0.0.1"),
+        ("proxy-client-ip", "10.0.0.1"),
+        ("x-appengine-user-ip", "10.0.0.1"),
+        ("x-proxyuser-ip", "10.0.0.1"),
     ];
     for (name, value) in claims {
         for (direction, stays) in

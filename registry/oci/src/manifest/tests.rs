@@ -135,6 +135,8 @@ fn bytes_that_are_an_image_and_an_index_at_once_are_refused_under_every_type() {
     for (kind, document) in [
         (IMAGE, with(image(), "manifests", json!([descriptor(IMAGE, b"one")]))),
         (IMAGE, with(image(), "manifests", json!([]))),
+        (IMAGE, with(image(), "fsLayers", json!([{ "blobSum": "sha256:00" }]))),
+        (INDEX, with(index(), "fsLayers", json!([]))),
         (DOCKER_IMAGE, with(image(), "manifests", json!([]))),
         (INDEX, with(index(), "layers", json!([layer]))),
         (INDEX, with(index(), "layers", json!([]))),

@@ -136,8 +136,34 @@ fn replica(folder: &Path) -> Result<Replica, KeysError> {
     let former = text(&path).unwrap_or_default().trim().chars().take(64).collect();
     let id: String =
         NoteKey::random_seed()?.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    open(&path, &format!("{id}\n"))?;
-    Ok(Replica { id, former })
+    named(&path, &id, former, |path, text| open(path, text))
+}
+
+/// This process under a new id, which `write` keeps for the next one. A full disk must not keep a registry from starting: nothing
+/// can be changed then, and everything can be read. So the process goes on under the id of the former one.
+fn named(
+    path: &Path,
+    id: &str,
+    former: String,
+    write: impl FnOnce(&Path, &str) -> Result<(), KeysError>,
+) -> Result<Replica, KeysError> {
+    match write(path, &format!("{id}\n")) {
+        Ok(()) => Ok(Replica { id: id.to_owned(), former }),
+        Err(KeysError::File { source, .. }) if is_full(&source) && is_replica(&former) => {
+            tracing::error!(path = %path.display(), "the disk of the registry is full: nothing can be changed; free some of it");
+            Ok(Replica { id: former, former: String::new() })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether a text is the id of a process.
+fn is_replica(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|octet| octet.is_ascii_hexdigit())
 }
 
 fn director(folder: &Path) -> Result<PrivateKey, KeysError> {
@@ -227,6 +253,31 @@ mod tests {
         let document = fs::read(one.director_document()).unwrap();
         let keys = DirectorKeys::from_json(&document).unwrap();
         assert_eq!(keys.keys()[0].key, one.director.public_key());
+    }
+
+    #[test]
+    fn a_full_disk_keeps_no_registry_from_starting_again() {
+        let path = Path::new("replica");
+        let (id, former) = ("b".repeat(16), "a".repeat(16));
+        let fails = |kind: io::ErrorKind| {
+            move |path: &Path, _: &str| {
+                Err(KeysError::File { path: path.to_owned(), source: kind.into() })
+            }
+        };
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let replica = named(path, &id, former.clone(), fails(kind)).ok().unwrap();
+            assert_eq!((&*replica.id, &*replica.former), (&*former, ""), "{kind}");
+        }
+        // A first start makes what has to be kept, and other faults are somebody's to mend.
+        for (former, kind) in [
+            (String::new(), io::ErrorKind::StorageFull),
+            ("not an id".to_owned(), io::ErrorKind::StorageFull),
+            (former.clone(), io::ErrorKind::PermissionDenied),
+        ] {
+            assert!(named(path, &id, former, fails(kind)).is_err(), "{kind}");
+        }
+        let replica = named(path, &id, former.clone(), |_, _| Ok(())).ok().unwrap();
+        assert_eq!((replica.id, replica.former), (id, former));
     }
 
     #[test]
