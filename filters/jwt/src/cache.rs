@@ -121,7 +121,16 @@ impl TokenCache {
 }
 
 fn holds(map: &Map, place: u64, token: &[u8]) -> bool {
-    map.get(&place).is_some_and(|entry| *entry.token == *token)
+    map.get(&place).is_some_and(|entry| is_same(&entry.token, token))
+}
+
+/// Whether two tokens are the same. Compared eight octets at a time: in WebAssembly the comparison of slices is a loop over
+/// octets, and a token has hundreds.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let ((ones, end), (others, other_end)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    let number = |octets: &[u8; 8]| u64::from_le_bytes(*octets);
+    let are_same = ones.iter().map(number).eq(others.iter().map(number));
+    one.len() == other.len() && are_same && end == other_end
 }
 
 /// The token itself, or the digest of a long one; the leading NUL distinguishes a digest from every token.
@@ -152,5 +161,24 @@ impl Hasher for KeyHasher {
 
     fn finish(&self) -> u64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_the_same_if_every_octet_is() {
+        for length in [0, 1, 7, 8, 9, 16, 23, 400] {
+            let token = vec![b'a'; length];
+            assert!(is_same(&token, &token.clone()));
+            assert!(!is_same(&token, &vec![b'a'; length + 1]), "{length}");
+            for at in 0..length {
+                let mut other = token.clone();
+                other[at] = b'b';
+                assert!(!is_same(&token, &other), "{at} of {length}");
+            }
+        }
     }
 }

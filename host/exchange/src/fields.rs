@@ -222,8 +222,24 @@ fn fold(octet: u8) -> u8 {
 /// Whether a name has a character that is not a letter, a digit or `-`.
 #[inline]
 pub fn is_odd(name: &str) -> bool {
-    !name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
+    #[expect(clippy::indexing_slicing, reason = "an octet is always within 256")]
+    let plain = name.bytes().all(|octet| PLAIN[usize::from(octet)]);
+    !plain
 }
+
+/// Letters, digits and `-`, by octet: every name of every head is looked at.
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut octet = 0_u8;
+    while octet < 128 {
+        #[expect(clippy::indexing_slicing, reason = "an octet is always within 256")]
+        {
+            table[octet as usize] = octet.is_ascii_alphanumeric() || octet == b'-';
+        }
+        octet += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -163,7 +163,7 @@ async fn once(
     let again = again(plan, state, wire, crowd);
     let hint = |status, headers| interim::pass(plan.interim, &plan.chain.owners, status, headers);
     let sent = attempt.send_passing_interim(request, upgrade, again, &hint);
-    let sent = tokio::time::timeout(limit, sent).await;
+    let sent = plan.upstream.within(limit, sent).await;
     judge(plan, state, attempt, limit, sent)
 }
 

@@ -37,6 +37,7 @@ mod service_state;
 mod service_table;
 #[cfg(test)]
 mod tests;
+mod time_limit;
 mod upstreams;
 mod weigh;
 mod window;
@@ -56,5 +57,6 @@ pub use protocol::is_broken_by;
 pub use send::{EndpointLimit, SendFailure, UpstreamRequest};
 pub use service_state::ServiceSnapshot;
 pub use service_table::ServiceTable;
+pub use time_limit::LimitReached;
 pub use upstreams::{Upstream, Upstreams};
 pub use weigh::{EndpointView, WeightsError};

@@ -11,6 +11,7 @@ use crate::pools::Pools;
 use crate::resolve::NameResolver;
 use crate::service_state::ServiceState;
 use crate::service_table::ServiceTable;
+use crate::time_limit::{LimitReached, SpareTimers};
 use crate::weigh::{EndpointView, WeightsError};
 use http::HeaderName;
 use std::cell::Cell;
@@ -57,6 +58,7 @@ impl Upstreams {
                 endpoints: Endpoints::new(config, &self.names),
                 pools: Rc::clone(&self.pools),
                 picks: Cell::new(self.table.random().number()),
+                timers: SpareTimers::default(),
             })
         });
         let upstreams = upstreams.collect();
@@ -75,6 +77,8 @@ pub struct Upstream {
     pools: Rc<Pools>,
     /// Counts picks, from a random start: the place in a round robin.
     picks: Cell<u64>,
+    /// For the time limits of attempts.
+    timers: SpareTimers,
 }
 
 impl Upstream {
@@ -96,6 +100,15 @@ impl Upstream {
     /// The budget of its responses in addition to their content.
     pub fn response_limits(&self) -> ResponseLimits {
         self.config().map(|config| config.settings.response).unwrap_or_default()
+    }
+
+    /// Ready with the result of `work`, which is that of an attempt, or once it took as long as `limit`.
+    pub fn within<'a, F: Future + 'a>(
+        &'a self,
+        limit: Duration,
+        work: F,
+    ) -> impl Future<Output = Result<F::Output, LimitReached>> + use<'a, F> {
+        self.timers.within(limit, work)
     }
 
     /// Whether there is only one known endpoint: another attempt has no other place to go.

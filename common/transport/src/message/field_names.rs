@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use http::HeaderName;
 use http::header::InvalidHeaderName;
 
-/// Names that a thread remembers. A new name replaces the one at its place, so a peer that invents names makes others
-/// parse theirs once more, and no memory grows.
+/// Names that a thread remembers, a power of two. A new name replaces the one at its place, so a peer that invents names
+/// makes others parse theirs once more, and no memory grows.
 const PLACES: usize = 128;
 
 /// A longer name is read each time.
@@ -47,13 +47,17 @@ pub(crate) fn read(spelling: &[u8]) -> Result<HeaderName, InvalidHeaderName> {
     })
 }
 
-/// FNV-1a over the length, the first and the last four octets.
+/// By its length and its first and last four octets, in which names of fields differ.
 fn place_of(spelling: &[u8]) -> usize {
-    let ends = spelling.iter().take(4).chain(spelling.iter().rev().take(4));
-    let sum = ends.fold(0x811c_9dc5_usize ^ spelling.len(), |sum, octet| {
-        (sum ^ usize::from(*octet)).wrapping_mul(0x0100_0193)
-    });
-    (sum >> 8) % PLACES
+    let ends = match (spelling.first_chunk(), spelling.last_chunk()) {
+        (Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+        }
+        _ => spelling.iter().fold(0, |all, octet| all << 8 | u64::from(*octet)),
+    };
+    // Multiplied by 2⁶⁴ divided by the golden ratio, every bit counts in the highest ones.
+    let sum = (ends ^ spelling.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    usize::try_from(sum >> (u64::BITS - PLACES.ilog2())).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -10,8 +10,7 @@ use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use std::time::Duration;
 use tamis_exchange::{Body, Cause, Fault, Refusal};
-use tamis_upstream::{Attempt, AttemptOutcome, EndpointLimit, SendFailure};
-use tokio::time::error::Elapsed;
+use tamis_upstream::{Attempt, AttemptOutcome, EndpointLimit, LimitReached, SendFailure};
 
 /// Bytes read from a failed response so that its connection can be used again.
 const DRAIN_MAX_BYTES: u64 = 64 * 1024;
@@ -19,7 +18,7 @@ const DRAIN_MAX_BYTES: u64 = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Result of sending: a head, a failure, or a timeout.
-pub(super) type SendResult = Result<Result<Response<Body>, SendFailure>, Elapsed>;
+pub(super) type SendResult = Result<Result<Response<Body>, SendFailure>, LimitReached>;
 
 /// Counts the result of an attempt, and decides whether to pass it on.
 pub(super) fn judge(
@@ -31,7 +30,7 @@ pub(super) fn judge(
 ) -> Result<Response<Body>, AttemptFailure> {
     let AttemptPlan { chain, upstream, template, .. } = *plan;
     match sent {
-        Err(_elapsed) => {
+        Err(LimitReached) => {
             ask_breaker(chain, upstream, attempt.record(AttemptOutcome::Timeout));
             let detail = format!("no response head within {} ms", limit.as_millis());
             Err(AttemptFailure {

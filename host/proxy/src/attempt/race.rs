@@ -36,7 +36,7 @@ pub(super) async fn race(
     let PreparedAttempt { attempt: mut one, request, limit, .. } = first;
     let spare = copy(&request);
     let again = || spare;
-    let mut sending = Box::pin(tokio::time::timeout(limit, one.send(request, false, again)));
+    let mut sending = Box::pin(plan.upstream.within(limit, one.send(request, false, again)));
     if let Ok(sent) = tokio::time::timeout(delay, sending.as_mut()).await {
         drop(sending);
         return judge(plan, state, one, limit, sent);
@@ -55,7 +55,7 @@ pub(super) async fn race(
     let spare = copy(&request);
     let again = || spare;
     let sending_beside = other.send(request, false, again);
-    let mut beside = Box::pin(tokio::time::timeout(other_limit, sending_beside));
+    let mut beside = Box::pin(plan.upstream.within(other_limit, sending_beside));
     let (sent, is_first) = tokio::select! {
         sent = sending.as_mut() => (sent, true),
         sent = beside.as_mut() => (sent, false),
