@@ -24,7 +24,7 @@ use tamis_transport::ResponseLimits;
 /// Interval between checks for connections that were idle for too long.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// One worker's connections to upstreams. Lives in a `LocalSet`.
+/// One worker's connections to upstreams. Lives in a `LocalSet` or a `LocalRuntime`.
 pub struct Upstreams {
     table: ServiceTable,
     pools: Rc<Pools>,
