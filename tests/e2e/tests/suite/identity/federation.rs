@@ -19,7 +19,7 @@ const HOST: &str = "pay.shop.example";
 /// not leave the machine.
 fn address() -> String {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    socket.connect("192.0.2.255:9").expect("a network beside the loopback interface");
+    socket.connect("198.51.100.1:9").expect("a network beside the loopback interface");
     socket.local_addr().unwrap().ip().to_string()
 }
 
@@ -55,7 +55,8 @@ fn foreign(place: &Place) -> f64 {
 
 #[test]
 fn two_meshes_of_two_trust_domains_recognise_each_other_by_bundles_and_until_one_is_withdrawn() {
-    let (mut shop, partner) = (Shop::start(&[]), Shop::of("partner.example", &[]));
+    let (mut shop, partner) =
+        (Shop::start(&[]), Shop::of("partner.example", &["--growth-approvals", "0"]));
     let reached = format!("{}:{}", address(), free_port());
     let file = shop.mesh.folder.path().join("mesh.yaml");
     let text = fs::read_to_string(&file).unwrap().replace(&shop.pay.inbound, &reached);
@@ -81,7 +82,16 @@ fn two_meshes_of_two_trust_domains_recognise_each_other_by_bundles_and_until_one
     eventually("the refusal is counted", || (foreign(&shop.pay) >= 1.0).then_some(()));
 
     // Recognised is not allowed, and a rule that names it is.
-    shop.apply("other.yaml", &federated("partner.example", &theirs));
+    // That is growth of who is trusted, to which a second person agrees.
+    fs::write(shop.mesh.folder.path().join("other.yaml"), federated("partner.example", &theirs))
+        .unwrap();
+    let all = ["apply", "-f", ".", "--confirm"];
+    assert_eq!(shop.mesh.refused(&all), "guard.approvals");
+    let refused = read(&shop.mesh.ask(&all));
+    let subject = refused["problem"]["subject"].as_str().unwrap().to_owned();
+    let bob = shop.person("bob", &["observe", "approve"]);
+    shop.mesh.did(&["approve", &subject, "--token-file", &bob]);
+    shop.mesh.did(&all);
     answers("nothing allows it", &partner.cart, "/no-rule", |reply| {
         reply.status == 403
             && reply.header("x-tamis-reason").is_some_and(|it| it.starts_with("authz."))
