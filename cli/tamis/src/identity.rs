@@ -6,7 +6,7 @@ use crate::output::{self, Output};
 use crate::private_file;
 use crate::remote::RegistryAccess;
 use crate::when::{dated, now_ms, rfc3339};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Subcommand;
 use serde_json::json;
 use std::path::PathBuf;
@@ -15,9 +15,10 @@ use std::time::Duration;
 use tamis_api::{
     AuthorityView, CreatedJoinToken, IdentityRevokeRequest, IdentityView, JoinTokenRequest,
 };
-use tamis_resources::{Millis, NodeName};
+use tamis_resources::{Millis, NodeName, SpiffeBundle};
 use tamis_sync::JoinFile;
 
+mod authority;
 mod text;
 
 /// Arguments of `identity`.
@@ -45,14 +46,18 @@ enum Command {
         after_help = "The registry refuses the proxy at once. Other proxies accept its identity until it expires, an hour by default.\nIt needs the verb operate on all of a security namespace, as does the next token for that proxy.\n\nExample:\n  tamis identity revoke sidecar:shop/payments/0 --reason 'machine lost'"
     )]
     Revoke(Revoke),
+    /// Show the authority, and give it an intermediate of a root that stays on another machine.
+    Authority(authority::Arguments),
     /// Rotate the intermediate that signs identities; those that the previous one signed stay valid.
     #[command(
         after_help = "It needs the verb operate on all of a security namespace.\n\nExample:\n  tamis identity rotate"
     )]
     Rotate(RegistryArguments),
-    /// Print the authorities that members of the mesh trust, in PEM.
-    #[command(after_help = "Example:\n  tamis identity bundle > bundle.pem")]
-    Bundle(RegistryArguments),
+    /// Print the authorities of the trust domain: those that its members trust, and that other trust domains federate with.
+    #[command(
+        after_help = "Give what --format spiffe prints to the other trust domain, over a way on which nobody can replace it.\n\nExamples:\n  tamis identity bundle > bundle.pem\n  tamis identity bundle --format spiffe > shop.example.json"
+    )]
+    Bundle(Bundle),
 }
 
 #[derive(clap::Args)]
@@ -95,6 +100,24 @@ struct Revoke {
 }
 
 #[derive(clap::Args)]
+struct Bundle {
+    /// How the authorities are written.
+    #[arg(long, value_enum, default_value_t = BundleFormat::Pem)]
+    format: BundleFormat,
+    #[command(flatten)]
+    at: RegistryAccess,
+}
+
+/// How authorities are written.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum BundleFormat {
+    /// Certificates in PEM.
+    Pem,
+    /// A SPIFFE bundle: a set of JSON Web Keys with the certificates, a sequence and a refresh hint.
+    Spiffe,
+}
+
+#[derive(clap::Args)]
 struct RegistryArguments {
     #[command(flatten)]
     at: RegistryAccess,
@@ -115,8 +138,9 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         Command::List(List { at }) => list(at, output)?,
         Command::Show(arguments) => show(arguments, output)?,
         Command::Revoke(arguments) => revoke(arguments, output)?,
+        Command::Authority(arguments) => return authority::run(arguments, output),
         Command::Rotate(RegistryArguments { at }) => rotate(at, output)?,
-        Command::Bundle(RegistryArguments { at }) => bundle(at, output)?,
+        Command::Bundle(arguments) => bundle(arguments, output)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -152,6 +176,16 @@ fn list(at: &RegistryAccess, output: Output) -> Result<()> {
     let all = at.remote()?.ask("reading", async |client| client.identities(None).await)?;
     output::result(output, &items(&all), || text::listed(&all, now_ms()));
     Ok(())
+}
+
+/// The roots of the trust domain as others take them.
+fn spiffe_bundle(now: &AuthorityView) -> Result<String> {
+    let own = now.bundles.get(&now.trust_domain).map(String::as_str).unwrap_or_default();
+    let mut bundle = SpiffeBundle::read(own, &now.trust_domain)
+        .map_err(|rule| anyhow!("the authorities of {}: {rule}", now.trust_domain))?;
+    bundle.sequence = Some(now.sequence);
+    bundle.refresh_hint = Some(now.refresh_hint_seconds);
+    serde_json::to_string_pretty(&bundle.json()).context("the bundle")
 }
 
 fn show(arguments: &Show, output: Output) -> Result<()> {
@@ -192,8 +226,14 @@ fn rotate(at: &RegistryAccess, output: Output) -> Result<()> {
     Ok(())
 }
 
-fn bundle(at: &RegistryAccess, output: Output) -> Result<()> {
+fn bundle(arguments: &Bundle, output: Output) -> Result<()> {
+    let Bundle { format, at } = arguments;
     let now = at.remote()?.ask("reading", async |client| client.authority().await)?;
+    if *format == BundleFormat::Spiffe {
+        // The file is JSON in either form of output.
+        output::line(&spiffe_bundle(&now)?);
+        return Ok(());
+    }
     output::result(output, &dated(&now), || {
         now.bundles.values().map(|one| one.trim_end()).collect::<Vec<_>>().join("\n")
     });

@@ -113,4 +113,35 @@ pub struct AuthorityView {
     pub intermediate_until_ms: u64,
     /// Whether the root's key is at the registry, which then rotates by itself.
     pub root_here: bool,
+    /// A number that grows whenever the roots change.
+    #[serde(default)]
+    pub sequence: u64,
+    /// How often other trust domains should look for the next roots, in seconds.
+    #[serde(default)]
+    pub refresh_hint_seconds: u64,
+    /// Other trust domains whose members are recognised, by domain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub federated: Vec<FederatedDomainView>,
+}
+
+/// Another trust domain whose members are recognised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FederatedDomainView {
+    /// The trust domain.
+    pub trust_domain: String,
+    /// Its authorities.
+    pub authorities: Vec<FederatedAuthorityView>,
+}
+
+/// An authority of another trust domain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FederatedAuthorityView {
+    /// The subject of its certificate.
+    pub name: String,
+    /// The digest of its certificate.
+    pub digest: String,
+    /// When its certificate expires.
+    pub expires_ms: u64,
 }

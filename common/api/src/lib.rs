@@ -25,8 +25,8 @@ pub use change::{
 };
 pub use error::{ApiProblem, DocumentProblem};
 pub use identity::{
-    AuthorityView, CreatedJoinToken, IdentityRevocationView, IdentityRevokeRequest, IdentityView,
-    JoinTokenRequest,
+    AuthorityView, CreatedJoinToken, FederatedAuthorityView, FederatedDomainView,
+    IdentityRevocationView, IdentityRevokeRequest, IdentityView, JoinTokenRequest,
 };
 pub use pin::{
     ApprovalResult, ApproveRequest, GrowthView, HistoryItem, PinRequest, PinResult, PinView,

@@ -14,6 +14,7 @@ mod dns;
 mod enforcement;
 mod external;
 mod external_checks;
+mod federation;
 mod grants;
 mod listeners;
 mod memories;
@@ -38,6 +39,7 @@ mod tests;
 mod trust;
 mod virtual_addresses;
 
+pub use federation::beyond_security as federation_beyond;
 pub use grants::grant_plan;
 pub use reach::{DocumentLookup, GuardReach, KindLookup, guard_reach};
 pub(crate) use shared::{matches as matches_of, may_meet, path_of};
@@ -59,6 +61,7 @@ use crate::node_name::NodeName;
 use crate::plan::{AddressPlan, NodePlan, Refused};
 use crate::problem::Problem;
 use crate::security::Security;
+use crate::spiffe_bundle::BundleAuthority;
 use crate::stray::GuardedPlaces;
 use attachment::refused;
 use external::{ContestedPorts, ExternalChecks};
@@ -130,6 +133,8 @@ pub(crate) struct Fold<'a> {
     external_checks: ExternalChecks,
     /// Ports of such hosts about which documents contradict each other.
     contested_ports: ContestedPorts,
+    /// The authorities of the trust domains that are federated with the mesh, in PEM, by domain.
+    federated: BTreeMap<String, String>,
     /// What can be guarded; made when a target is not there.
     places: OnceCell<GuardedPlaces>,
 }
@@ -178,6 +183,19 @@ pub fn trust_policies<D: Borrow<Document>>(
     fold.trust()
 }
 
+/// The authorities of each trust domain that documents federate with the mesh, by domain; whichever proxy asks, they are the
+/// same, except that no proxy trusts others about its own domain.
+#[must_use]
+pub fn federated_authorities<D: Borrow<Document>>(
+    documents: &[D],
+    files: &dyn Fn(&str) -> Result<Vec<u8>, String>,
+    security: Security<'_>,
+) -> BTreeMap<String, Vec<BundleAuthority>> {
+    let node = NodeName::Gateway { key: String::new() };
+    let mut fold = Fold::of(documents, &node, files, security);
+    federation::authorities(&fold.federated_domains())
+}
+
 impl<'a> Fold<'a> {
     /// The documents by kind and key, of which no plan is made yet.
     fn of<D: Borrow<Document>>(
@@ -197,6 +215,7 @@ impl<'a> Fold<'a> {
             virtual_addresses: BTreeMap::new(),
             external_checks: ExternalChecks::new(),
             contested_ports: ContestedPorts::new(),
+            federated: BTreeMap::new(),
             places: OnceCell::new(),
         };
         fold.index(documents);
@@ -383,6 +402,7 @@ impl<'a> Fold<'a> {
         let streams = self.stream_routes();
         self.check_services();
         self.check_sidecar_addresses();
+        self.federated = self.federated_domains();
         self.check_externals();
         self.virtual_addresses = self.assign_addresses();
         self.check_rollouts();
@@ -396,6 +416,10 @@ impl<'a> Fold<'a> {
             }
             None => (None, None),
         };
+        // No other domain vouches for members of one's own.
+        if let Some(own) = identity.as_deref().and_then(federation::domain_of) {
+            self.federated.remove(own);
+        }
         let services =
             place.as_ref().map(|place| self.services(place, &streams)).unwrap_or_default();
         let sockets =
@@ -409,7 +433,19 @@ impl<'a> Fold<'a> {
         let services = services.into_iter().map(Arc::new).collect();
         let filters = filters.into_iter().map(Arc::new).collect();
         let node = self.node.to_string();
-        Some(NodePlan { node, identity, listeners, services, filters, admin, dns, acme, trust })
+        let federated = std::mem::take(&mut self.federated);
+        Some(NodePlan {
+            node,
+            identity,
+            listeners,
+            services,
+            filters,
+            admin,
+            dns,
+            acme,
+            trust,
+            federated,
+        })
     }
 
     /// Documents of a folder take effect at once, so a rollout among them would have no effect.

@@ -40,6 +40,7 @@ macro_rules! shown_as_written {
 mod authorization_policy;
 mod backend_tls_policy;
 mod external_service;
+mod federated_trust_domain;
 mod filter;
 mod gateway;
 mod grant;
@@ -54,6 +55,7 @@ mod upstream_policy;
 pub use authorization_policy::*;
 pub use backend_tls_policy::*;
 pub use external_service::*;
+pub use federated_trust_domain::*;
 pub use filter::*;
 pub use gateway::*;
 pub use grant::*;
@@ -137,6 +139,7 @@ kinds! {
     BackendTLSPolicy(BackendTlsPolicySpec) in GATEWAY_API,
     Service(ServiceSpec) in TAMIS_API,
     ExternalService(ExternalServiceSpec) in TAMIS_API,
+    FederatedTrustDomain(FederatedTrustDomainSpec) in TAMIS_API,
     Filter(FilterSpec) in TAMIS_API,
     FilterAttachment(FilterAttachmentSpec) in TAMIS_API,
     Grant(GrantSpec) in TAMIS_API,

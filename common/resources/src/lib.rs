@@ -53,6 +53,7 @@ mod security;
 mod sound;
 mod source;
 mod span;
+mod spiffe_bundle;
 mod split;
 mod stray;
 #[cfg(test)]
@@ -63,8 +64,9 @@ mod tree;
 
 pub use document::{Document, NEW, ParseResult, parse, read};
 pub use fold::{
-    Condition, DocumentLookup, FoldResult, GuardReach, KindLookup, ResourceStatus, fold,
-    fold_under, grant_plan, guard_reach, trust_beyond, trust_policies,
+    Condition, DocumentLookup, FoldResult, GuardReach, KindLookup, ResourceStatus,
+    federated_authorities, federation_beyond, fold, fold_under, grant_plan, guard_reach,
+    trust_beyond, trust_policies,
 };
 pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;
@@ -85,6 +87,7 @@ pub use sound::{
     CONFIG_REMEDY, MAX_FAULTY_ROUTES, RouteFault, RouteVerdicts, ValidationFaults, sound_routes,
 };
 pub use span::TextSpan;
+pub use spiffe_bundle::{BundleAuthority, MAX_AUTHORITIES, MAX_BUNDLE_BYTES, SpiffeBundle};
 pub use split::{ends_document, lines, parts, texts};
 pub use stray::{GUARDED, stray_guards};
 pub use text::{CheckedText, suggest};

@@ -27,6 +27,7 @@ impl Document {
                 | Resource::TCPRoute(_)
                 | Resource::UDPRoute(_)
                 | Resource::ExternalService(_)
+                | Resource::FederatedTrustDomain(_)
                 | Resource::ReferenceGrant(_),
                 _,
             ) => true,
@@ -122,6 +123,7 @@ mod tests {
         endpoints: [{ address: \"10.0.0.1:80\", sidecar: \"10.0.0.1:15006\" }]";
     const GATEWAY: &str = "listeners: [{ name: a, port: 80, protocol: HTTP }]";
     const OUTSIDE: &str = "hosts: [a.example], ports: [{ port: 443, protocol: tcp }]";
+    const FEDERATED: &str = "trustDomain: partner.example, bundleRef: { kind: File, name: a.json }";
     const PERMITS: &str =
         "from: [{ kind: HTTPRoute, namespace: c }], to: [{ kind: Service, name: s }]";
     const GUARD: &str = "targetRefs: [{ kind: Service, name: s }, { kind: Service, name: t }], filter: x/y, phase: authz, order: 1, config: { a: 1 }";
@@ -166,6 +168,9 @@ mod tests {
             ("GRPCRoute", CALLS, "name: s,", "name: other,", true),
             ("Gateway", GATEWAY, "port: 80", "port: 81", true),
             ("ExternalService", OUTSIDE, "443", "444", true),
+            ("FederatedTrustDomain", FEDERATED, "", "", false),
+            ("FederatedTrustDomain", FEDERATED, "a.json", "b.json", true),
+            ("FederatedTrustDomain", FEDERATED, "partner", "other", true),
             ("ReferenceGrant", PERMITS, ", name: s", "", true),
             // A moved application, and more or fewer of it.
             ("Service", SERVICE, "10.0.0.1", "10.0.0.2", false),

@@ -55,6 +55,9 @@ plans! {
         pub acme: Option<AcmePlan>,
         /// Trust policies, in the form of the trust crate.
         pub trust: Vec<Json>,
+        /// Other trust domains whose members are recognised: their authorities in PEM, by domain. Never its own domain.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        pub federated: BTreeMap<String, String>,
     }
     /// DNS for the application of a sidecar.
     #[derive(Eq)]

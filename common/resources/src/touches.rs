@@ -190,6 +190,16 @@ const EXTERNAL_SERVICE: &[(&str, FieldReferent)] = &[
     ("/ports/*/tls/subjectAltNames/*/type", FieldReferent::Nothing),
     ("/ports/*/tls/subjectAltNames/*/hostname", FieldReferent::Nothing),
     ("/ports/*/tls/subjectAltNames/*/uri", FieldReferent::Nothing),
+    ("/ports/*/tls/identity", FieldReferent::Nothing),
+];
+
+/// Whom the whole mesh recognises: its place in the namespaces of security decides who may write that.
+const FEDERATED_TRUST_DOMAIN: &[(&str, FieldReferent)] = &[
+    ("/trustDomain", FieldReferent::Itself),
+    ("/bundle", FieldReferent::Nothing),
+    ("/bundleRef/group", FieldReferent::Nothing),
+    ("/bundleRef/kind", FieldReferent::Nothing),
+    ("/bundleRef/name", FieldReferent::File),
 ];
 
 const PARENT: &[(&str, FieldReferent)] =
@@ -484,6 +494,7 @@ pub fn names(kind: &str) -> Option<Vec<(String, FieldReferent)>> {
             nest(&mut all, "/spec/tls", IDENTITY_FILES);
         }
         "ExternalService" => nest(&mut all, "/spec", EXTERNAL_SERVICE),
+        "FederatedTrustDomain" => nest(&mut all, "/spec", FEDERATED_TRUST_DOMAIN),
         "HTTPRoute" => route(&mut all, HTTP_RULE),
         "GRPCRoute" => route(&mut all, GRPC_RULE),
         "TLSRoute" => {

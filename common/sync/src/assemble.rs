@@ -87,6 +87,7 @@ pub fn assemble(parts: &Parts) -> Result<AssembledPlan, PartsError> {
         admin: node.admin,
         dns: node.dns,
         acme: node.acme,
+        federated: node.federated,
         trust: below(parts, TRUST).map(|(_, part)| part.body.clone()).collect(),
     };
     Ok(AssembledPlan { plan, slot_of_filter, slots, shadows })

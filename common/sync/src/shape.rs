@@ -1,5 +1,6 @@
 //! The names and the contents of parts, as they are sent.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,9 @@ pub(crate) struct NodePart {
     pub(crate) dns: Option<DnsPlan>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) acme: Option<AcmePlan>,
+    /// Omitted at its default, so that an older proxy can read the part.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) federated: BTreeMap<String, String>,
 }
 
 /// A listener whose chain is a list of slots in order.

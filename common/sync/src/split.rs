@@ -102,6 +102,7 @@ fn own(plan: &NodePlan) -> Vec<Part> {
         admin: plan.admin.clone(),
         dns: plan.dns.clone(),
         acme: plan.acme.clone(),
+        federated: plan.federated.clone(),
     };
     parts.extend(part(NODE.to_owned(), &node));
     let named = named(plan);

@@ -91,9 +91,9 @@ pub use tcp_answer::{AnsweredStream, PeerAnswer, ReceivedAnswer, TcpAnswer};
 pub use tls::spiffe::{SpiffeId, TrustDomain};
 pub use tls::{
     AskedHandshake, AskedProtocol, CertificateFacts, CertificateNeeds, CertificateOrders,
-    ClientCertificates, ClientTls, LiveChallenge, MeshIdentity, OrderState, OwnCertificate,
-    PeerCertificate, PeerIdentity, PeerRefusal, ServerAltName, ServerTls, SvidRenewals, TcpPort,
-    TlsError, TrustBundles, read_hello, refuse_challenge, refuse_name,
+    ClientCertificates, ClientTls, FederatedPeer, LiveChallenge, MeshIdentity, OrderState,
+    OwnCertificate, PeerCertificate, PeerIdentity, PeerRefusal, ServerAltName, ServerTls,
+    SvidRenewals, TcpPort, TlsError, TrustBundles, read_hello, refuse_challenge, refuse_name,
 };
 pub use turn::yield_turn;
 pub use udp::{BoundUdp, UdpPeer, UdpPort, bind_udp};

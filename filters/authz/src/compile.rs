@@ -38,8 +38,12 @@ pub fn schema(headers: &BTreeSet<String>, claims: &BTreeSet<String>) -> String {
 
 /// A rule as a policy.
 #[must_use]
-pub fn rule(rule: &AuthzRule, effect: Effect, scope: Option<&[String]>) -> String {
-    policy("request", rule, effect, scope)
+pub fn rule(
+    rule: &AuthzRule,
+    effect: Effect,
+    (scope, home): (Option<&[String]>, Option<&str>),
+) -> String {
+    policy("request", rule, effect, (scope, home))
 }
 
 /// A rule as a policy about the connections of `tcp` ports. `None`: it says nothing about them. Of octets that nobody reads no
@@ -48,16 +52,21 @@ pub fn rule(rule: &AuthzRule, effect: Effect, scope: Option<&[String]>) -> Strin
 pub fn connection_rule(
     rule: &AuthzRule,
     effect: Effect,
-    scope: Option<&[String]>,
+    (scope, home): (Option<&[String]>, Option<&str>),
 ) -> Option<String> {
     let of_requests = [rule.methods.len(), rule.paths.len(), rule.headers.len(), rule.claims.len()];
     let is_named = effect == Effect::Forbid || !rule.ports.is_empty();
     let covers = is_named && scope.is_none() && of_requests == [0; 4];
-    covers.then(|| policy("connect", rule, effect, None))
+    covers.then(|| policy("connect", rule, effect, (None, home)))
 }
 
-fn policy(action: &str, rule: &AuthzRule, effect: Effect, scope: Option<&[String]>) -> String {
-    let conditions = conditions(rule, effect, scope);
+fn policy(
+    action: &str,
+    rule: &AuthzRule,
+    effect: Effect,
+    about: (Option<&[String]>, Option<&str>),
+) -> String {
+    let conditions = conditions(rule, effect, about);
     let word = match effect {
         Effect::Permit => "permit",
         Effect::Forbid => "forbid",
@@ -80,9 +89,9 @@ pub struct CompiledRule {
     pub connection: Option<String>,
 }
 
-/// All rules of a policy as Cedar.
+/// All rules of a policy as Cedar, in a mesh of the trust domain `home`, if callers of others may be recognised.
 #[must_use]
-pub fn rules(policy: &AuthzPolicy) -> Vec<CompiledRule> {
+pub fn rules(policy: &AuthzPolicy, home: Option<&str>) -> Vec<CompiledRule> {
     let lists = [(Effect::Permit, "allow", &policy.allow), (Effect::Forbid, "deny", &policy.deny)];
     let (mut all, scope) = (Vec::new(), policy.scope.as_deref());
     for (effect, list, rules) in lists {
@@ -90,15 +99,19 @@ pub fn rules(policy: &AuthzPolicy) -> Vec<CompiledRule> {
             let name = one.name.clone().unwrap_or_else(|| at.to_string());
             all.push(CompiledRule {
                 end: format!("{list}.{name}"),
-                request: rule(one, effect, scope),
-                connection: connection_rule(one, effect, scope),
+                request: rule(one, effect, (scope, home)),
+                connection: connection_rule(one, effect, (scope, home)),
             });
         }
     }
     all
 }
 
-fn conditions(rule: &AuthzRule, effect: Effect, scope: Option<&[String]>) -> Vec<String> {
+fn conditions(
+    rule: &AuthzRule,
+    effect: Effect,
+    (scope, home): (Option<&[String]>, Option<&str>),
+) -> Vec<String> {
     let mut all = Vec::new();
     if let Some(scope) = scope {
         let one = |entry: &String| match entry.ends_with('/') {
@@ -107,13 +120,21 @@ fn conditions(rule: &AuthzRule, effect: Effect, scope: Option<&[String]>) -> Vec
         };
         all.push(format!("(context has route && ({}))", any(scope, one)));
     }
-    if rule.identities.iter().any(|one| one == "*") {
+    // What is allowed to everybody is allowed to nobody of another trust domain; what is forbidden to everybody is to all.
+    let home = home.filter(|_| effect == Effect::Permit).map(literal);
+    let everybody = rule.identities.iter().any(|one| one == "*");
+    if everybody && let Some(home) = &home {
+        let named: Vec<&String> =
+            rule.identities.iter().filter(|one| one.as_str() != "*").collect();
+        let mut ways = vec![format!("principal.domain == {home}")];
+        ways.extend(named.into_iter().map(|id| is_id(id)));
+        all.push(format!("(principal is Identity && ({}))", ways.join(" || ")));
+    } else if everybody {
         all.push("principal is Identity".to_owned());
+    } else if let (true, Some(home)) = (rule.identities.is_empty(), &home) {
+        all.push(format!("(principal is Anonymous || principal.domain == {home})"));
     } else if !rule.identities.is_empty() {
-        let one = |id: &String| match id.strip_suffix('*') {
-            Some(prefix) => format!("principal.id like {}", below(prefix)),
-            None => format!("principal.id == {}", literal(id)),
-        };
+        let one = |id: &String| is_id(id);
         all.push(format!("(principal is Identity && ({}))", any(&rule.identities, one)));
     }
     if !rule.addresses.is_empty() {
@@ -157,6 +178,14 @@ fn conditions(rule: &AuthzRule, effect: Effect, scope: Option<&[String]>) -> Vec
     all.extend(rule.headers.iter().map(header));
     all.extend(rule.claims.iter().map(claim));
     all
+}
+
+/// Whether a caller has this id, or one that it is a pattern for.
+fn is_id(id: &str) -> String {
+    match id.strip_suffix('*') {
+        Some(prefix) => format!("principal.id like {}", below(prefix)),
+        None => format!("principal.id == {}", literal(id)),
+    }
 }
 
 /// Every line is one of the values, or every member of its lists is: what nobody allowed does not pass beside what somebody

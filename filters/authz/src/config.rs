@@ -14,6 +14,9 @@ pub struct AuthzSettings {
     pub policies: Vec<AuthzPolicy>,
     /// What they guard.
     pub guarded: GuardedTarget,
+    /// The trust domain of the mesh, where callers of others may be recognised: rules under `allow` that name nobody, or every
+    /// caller with an id, cover those of this domain alone. `None`: there are no others.
+    pub home: Option<String>,
     /// The port of each listener.
     pub ports: std::collections::BTreeMap<String, u16>,
     /// Whether it decides about the connections of these listeners instead of requests.

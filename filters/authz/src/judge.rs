@@ -85,7 +85,7 @@ impl Judge {
         let mut sets = PolicySets { connect: Some(connect.clone()), ..PolicySets::default() };
         let mut errors = Vec::new();
         for (at, policy) in settings.policies.iter().enumerate() {
-            if let Err(error) = sets.add(policy, &validator) {
+            if let Err(error) = sets.add(policy, settings.home.as_deref(), &validator) {
                 errors.push(ConfigError::at(format!("/policies/{at}{}", error.0), error.1));
             }
         }
@@ -303,10 +303,11 @@ impl PolicySets {
     fn add(
         &mut self,
         policy: &crate::config::AuthzPolicy,
+        home: Option<&str>,
         validator: &Validator,
     ) -> Result<(), (String, String)> {
         let name = policy.name.replace('/', ".");
-        for CompiledRule { end, request, connection } in compile::rules(policy) {
+        for CompiledRule { end, request, connection } in compile::rules(policy, home) {
             let id = PolicyId::new(format!("{name}.{end}"));
             let (list, rule) = end.split_once('.').unwrap_or((&end, ""));
             let fail = |error: String| (format!("/{list}"), format!("rule {rule}: {error}"));

@@ -68,6 +68,8 @@ impl HeaderCondition {
 #[derive(Clone, Debug, Default)]
 pub struct RuleConditions {
     identities: BTreeSet<String>,
+    /// The trust domain of the mesh, as the beginning of its ids; `None`: no rule asks whether a caller is of another.
+    home: Option<String>,
     methods: BTreeSet<String>,
     exact: BTreeSet<String>,
     prefixes: BTreeSet<String>,
@@ -92,7 +94,8 @@ impl RuleConditions {
     /// What the policies look at.
     #[must_use]
     pub fn of(settings: &AuthzSettings) -> Self {
-        let mut looks = Self::default();
+        let home = settings.home.as_ref().map(|domain| format!("spiffe://{domain}/"));
+        let mut looks = Self { home, ..Self::default() };
         for policy in &settings.policies {
             looks.scopes.extend(policy.scope.iter().flatten().cloned());
             for rule in policy.allow.iter().chain(&policy.deny) {
@@ -164,6 +167,9 @@ impl RuleConditions {
         key.clear();
         let mut bits = ConditionBits { key, byte: 0, count: 0 };
         bits.add(seen.identity.is_some());
+        if let Some(home) = &self.home {
+            bits.add(seen.identity.is_some_and(|id| id.starts_with(home.as_str())));
+        }
         for pattern in &self.identities {
             bits.add(seen.identity.is_some_and(|id| match pattern.strip_suffix('*') {
                 Some(prefix) => id.starts_with(prefix),

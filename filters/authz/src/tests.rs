@@ -629,7 +629,7 @@ fn enforced(policies: &Value, modes: &[&str]) -> String {
         .collect();
     let one = |policy: &Value| -> String {
         let policy: config::AuthzPolicy = serde_json::from_value(policy.clone()).unwrap();
-        compile::rules(&policy).into_iter().map(|rule| rule.request + "\n").collect()
+        compile::rules(&policy, None).into_iter().map(|rule| rule.request + "\n").collect()
     };
     chosen.into_iter().map(one).collect()
 }
@@ -687,6 +687,48 @@ fn pairs_are_written_for_another_implementation() {
     assert!(allowed > 0 && allowed < written, "{allowed} of {written}: both decisions occur");
     if let Ok(path) = std::env::var("TAMIS_CEDAR_PAIRS") {
         std::fs::write(path, lines).unwrap();
+    }
+}
+
+/// Who passes a rule in a mesh of `shop.example` that recognises others, and in one that recognises nobody else.
+#[test]
+fn rules_that_name_nobody_or_everybody_are_about_members_of_the_own_domain() {
+    const HOME: &str = "spiffe://shop.example/ns/shop/cart";
+    const OTHER: &str = "spiffe://partner.example/ns/bank/ledger";
+    let near = "spiffe://shop.example.org/a";
+    for (allow, deny, passes) in [
+        // With an id of the own domain, of another one, of one that begins alike, and without one.
+        (json!([{ "identities": ["*"] }]), json!([]), [true, false, false, false]),
+        (
+            json!([{ "paths": [{ "type": "PathPrefix", "value": "/" }] }]),
+            json!([]),
+            [true, false, false, true],
+        ),
+        (json!([{ "identities": [OTHER] }]), json!([]), [false, true, false, false]),
+        (
+            json!([{ "identities": ["spiffe://partner.example/*"] }]),
+            json!([]),
+            [false, true, false, false],
+        ),
+        (json!([{ "identities": ["*", OTHER] }]), json!([]), [true, true, false, false]),
+        (json!([{ "identities": ["*", OTHER] }]), json!([{ "identities": ["*"] }]), [false; 4]),
+        (
+            json!([{ "identities": ["*", OTHER] }]),
+            json!([{ "paths": [{ "type": "Exact", "value": "/x" }] }]),
+            [false; 4],
+        ),
+        (json!([]), json!([]), [false; 4]),
+    ] {
+        let policy = json!({ "name": "shop/p", "mode": "enforce", "allow": allow, "deny": deny });
+        let mut settings = with(&json!([policy]));
+        settings["home"] = json!("shop.example");
+        let mut judged = authz(&settings);
+        let callers = [Some(HOME), Some(OTHER), Some(near), None];
+        for (caller, passes) in callers.into_iter().zip(passes) {
+            let mut fields = vec![(":method", "GET"), (":path", "/x")];
+            fields.extend(caller.map(|id| ("@peer.spiffe-id", id)));
+            assert_eq!(ask(&mut judged, &fields).0, passes, "{caller:?} {policy}");
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use tamis_engine::{Exporter, FilterSpan, Secrets};
 use tamis_observe::Recorder;
 use tamis_proxy::{MeshCalls, Proxy, ProxyOptions, SlotStatus, Status};
 use tamis_resources::{NodeName, Problem};
-use tamis_transport::CertificateOrders;
+use tamis_transport::{CertificateOrders, MeshIdentity};
 
 /// The options of a node.
 pub struct NodeOptions {
@@ -88,6 +88,15 @@ pub struct Node {
     staging: Mutex<Staging>,
     names: Mutex<AnsweredNames>,
     issuance: Mutex<Issuance>,
+    /// `None`: it has not joined the mesh.
+    identity: Option<MeshIdentity>,
+}
+
+/// Makes the identity recognise the trust domains of the plan in force.
+fn federate(identity: Option<&MeshIdentity>, staged: &mut StageResult) {
+    let Some(identity) = identity else { return };
+    let faults = identity.federate(&staged.federated);
+    staged.notes.extend(faults.iter().map(|fault| tamis_transport::causes(fault)));
 }
 
 /// Writes filters' own records and spans to the access log.
@@ -165,6 +174,8 @@ impl Node {
         if proxy.admin.is_none() {
             proxy.admin = staged.admin.as_ref().and_then(|address| address.parse().ok());
         }
+        let identity = proxy.identity.clone();
+        federate(identity.as_ref(), &mut staged);
         let mut names = AnsweredNames::new(shared.clock, proxy.random);
         let orders = proxy.orders.clone();
         let mut issuance = Issuance::new(kept, orders, (shared.clock, proxy.random));
@@ -173,7 +184,7 @@ impl Node {
         issuance.follow(staged.acme.as_ref(), &mut staged.notes);
         let (staging, names) = (Mutex::new(staging), Mutex::new(names));
         let issuance = Mutex::new(issuance);
-        let node = Self { name, source, followed, proxy, staging, names, issuance };
+        let node = Self { name, source, followed, proxy, staging, names, issuance, identity };
         let reload = node.report(staged, true);
         Ok((node, reload))
     }
@@ -193,6 +204,11 @@ impl Node {
             }
         };
         let (mut staged, mut changed) = (staged.redacted(), false);
+        // What is recognised no more is so before the policies that were written for it are gone; what is recognised from now on
+        // is so after them.
+        if let (Some(identity), true) = (&self.identity, staged.generation.is_some()) {
+            identity.withdraw_domains(&staged.federated);
+        }
         match staged.generation.take() {
             None => {
                 staged.notes.push(
@@ -204,6 +220,7 @@ impl Node {
             Some(generation) => match self.proxy.swap(generation) {
                 Ok(()) => {
                     changed = true;
+                    federate(self.identity.as_ref(), &mut staged);
                     self.follow_beside(&mut staged);
                 }
                 Err(error) => {

@@ -8,6 +8,7 @@ use crate::good::{CompletedDocuments, LastGoodDocuments};
 use crate::policies::policies;
 use crate::sockets::{MissingSvid, PlannedSockets, Sockets};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_proxy::{Attachment, CertificateStatus, ChainLayout, Generation, SlotState, SlotStatus};
@@ -142,6 +143,7 @@ impl Staging {
             admin: plan.admin.clone(),
             dns: plan.dns.clone(),
             acme: plan.acme.clone(),
+            federated: plan.federated.clone(),
             renewed: sockets.renewed,
             certificates: sockets.certificates,
             secrets,
@@ -246,6 +248,8 @@ pub(crate) struct StageResult {
     pub(crate) dns: Option<DnsPlan>,
     /// The certificates to order.
     pub(crate) acme: Option<AcmePlan>,
+    /// The trust domains to recognise, by domain: their authorities in PEM.
+    pub(crate) federated: BTreeMap<String, String>,
     /// See [`Reload::renewed`](crate::Reload::renewed).
     pub(crate) renewed: Vec<String>,
     pub(crate) certificates: Vec<CertificateStatus>,
@@ -264,6 +268,7 @@ impl StageResult {
             admin: None,
             dns: None,
             acme: None,
+            federated: BTreeMap::new(),
             renewed: Vec::new(),
             certificates: Vec::new(),
             secrets: Vec::new(),

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tamis_engine::FilterState;
 use tamis_exchange::Scheme;
-use tamis_transport::ConnectionInfo;
+use tamis_transport::{ConnectionInfo, FederatedPeer, SpiffeId};
 
 /// What is known of a connection that the kernel led here.
 #[derive(Debug, Clone)]
@@ -49,6 +49,8 @@ pub(crate) struct Connection {
     pub(crate) forwarded: HeaderValue,
     /// SPIFFE id the peer proved.
     pub(crate) peer_identity: Option<Arc<str>>,
+    /// The peer as one of a federated trust domain; `None`: it is none.
+    pub(crate) federated: Option<FederatedPeer>,
     /// Scheme that the client used.
     pub(crate) scheme: Scheme,
     /// TLS version; `None`: clear text.
@@ -84,6 +86,7 @@ impl Connection {
             peer_identity: identity
                 .and_then(|identity| identity.spiffe_id.as_ref())
                 .map(|id| id.as_str().into()),
+            federated: None,
             scheme,
             tls_version: identity.map(|identity| identity.tls_version),
             server_name: identity.and_then(|identity| identity.sni.as_deref().map(Into::into)),
@@ -98,6 +101,17 @@ impl Connection {
             self.server_name = opening.server_name;
         }
         self
+    }
+
+    /// The same of a peer that is one of a federated trust domain.
+    pub(crate) fn of(mut self, federated: Option<FederatedPeer>) -> Self {
+        self.federated = federated;
+        self
+    }
+
+    /// The id of its peer, if the trust domain of that is not recognised any more.
+    pub(crate) fn withdrawn(&self) -> Option<&SpiffeId> {
+        self.federated.as_ref().filter(|peer| !peer.stands()).map(FederatedPeer::id)
     }
 
     /// The host by which its requests are routed; `None`: the one that each request names.
@@ -119,6 +133,7 @@ impl Connection {
             forwarded_for: self.forwarded_for.clone(),
             forwarded: self.forwarded.clone(),
             peer_identity: self.peer_identity.clone(),
+            federated: self.federated.clone(),
             scheme: self.scheme,
             tls_version: self.tls_version,
             server_name: self.server_name.clone(),

@@ -6,6 +6,7 @@ use crate::connection::Connection;
 use crate::generation::ListenerRules;
 use crate::heads::request::{EndedFields, add_own, length, take_ended};
 use crate::heads::{Origin, origin};
+use crate::tcp_refusal::{WITHDRAWN, withdrawn};
 use crate::trace;
 use crate::upgrade::{self, Upgrade};
 use http::header::{self, HeaderMap, HeaderValue};
@@ -41,6 +42,9 @@ pub(crate) fn decode(
     arrival: &Arrival<'_>,
 ) -> Result<DecodedRequest, Refusal> {
     let Arrival { connection, chain, direction, rules, shared, id, .. } = *arrival;
+    if let Some(id) = connection.withdrawn() {
+        return Err(refuse(WITHDRAWN, 403, &withdrawn(id)));
+    }
     let owners = &chain.owners;
     check_method(request.method())?;
     if request.version() >= Version::HTTP_2 {

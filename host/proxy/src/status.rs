@@ -83,6 +83,9 @@ pub struct IdentityStatus {
     pub last_renewal: Option<u64>,
     /// How often a renewal failed.
     pub failed: u64,
+    /// Other trust domains whose members it recognises.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub federated: Vec<String>,
     /// Set when a person must act.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use std::borrow::Cow;
 use std::rc::Rc;
 use tamis_exchange::Outcome;
-use tamis_transport::{PeerAnswer, ReceivedAnswer, TcpAnswer};
+use tamis_transport::{PeerAnswer, ReceivedAnswer, SpiffeId, TcpAnswer};
 
 const FORBIDDEN: u16 = 403;
 const BAD_GATEWAY: u16 = 502;
@@ -39,6 +39,11 @@ impl TcpRefusal {
     /// The host lets nobody pass there.
     pub(crate) fn forbidden(code: &'static str, detail: String) -> Self {
         Self { code: code.into(), status: FORBIDDEN, detail, slot: None }
+    }
+
+    /// The trust domain of its peer is not recognised any more.
+    pub(crate) fn withdrawn(id: &SpiffeId) -> Self {
+        Self::forbidden(WITHDRAWN, withdrawn(id))
     }
 
     /// No route of the listener matches the connection, or the session of datagrams.
@@ -108,6 +113,16 @@ impl TcpRefusal {
         state.answered_by = slot;
         state.note_head(status, &HeaderMap::new());
     }
+}
+
+/// The code of what a peer asks whose trust domain is not recognised any more.
+pub(crate) const WITHDRAWN: &str = "peer.withdrawn";
+
+/// The same in words.
+pub(crate) fn withdrawn(id: &SpiffeId) -> String {
+    format!(
+        "the mesh does not recognise the trust domain of {id} any more, or withdrew an authority of it"
+    )
 }
 
 fn unrouted(datagrams: bool) -> &'static str {

@@ -366,14 +366,40 @@ impl CertificateAuthority {
     /// Adds a root to the bundle, so that members trust it before anything is signed with it.
     ///
     /// # Errors
-    /// [`AuthorityError::Import`] when the bundle with it cannot be used.
+    /// [`AuthorityError::Import`] when it is not one certificate, or the bundle with it cannot be used.
     pub fn accept_root(&mut self, root: &str) -> Result<(), AuthorityError> {
+        if certificates(&self.bundle).any(|known| certificates(root).eq([known])) {
+            return Ok(());
+        }
         let bundle = format!("{}\n{}\n", self.bundle.trim_end(), root.trim());
         TrustBundles::from_pem([(self.domain.clone(), bundle.as_str())])
             .map_err(|error| AuthorityError::Import { rule: error.to_string() })?;
         files::write(&self.folder.join("bundle.pem"), &bundle, Readers::Everybody)?;
         self.bundle = bundle;
         Ok(())
+    }
+
+    /// Takes what another process put into the folder: a bundle that has all roots of the current one, and an intermediate.
+    /// Returns whether anything changed.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] when members with that bundle would refuse what the intermediate signs at `now`; what is in use stays.
+    pub fn reload(&mut self, now: SystemTime) -> Result<bool, AuthorityError> {
+        let bundle = files::read(&self.folder.join("bundle.pem"))?.unwrap_or_default();
+        let place = self.folder.join("intermediate.pem");
+        let text = files::read(&place)?.unwrap_or_default();
+        let same = format!("{}{}", self.intermediate.certificate(), self.intermediate.key());
+        if bundle == self.bundle && text == same || text.is_empty() {
+            return Ok(false);
+        }
+        if !extends(&bundle, &self.bundle) {
+            let rule = "bundle.pem lost a root that members trust; restore it".to_owned();
+            return Err(AuthorityError::Broken { path: self.folder.clone(), rule });
+        }
+        let next = read_intermediate(&place, &text)?;
+        self.try_out(&next, &bundle, now)?;
+        (self.bundle, self.intermediate) = (bundle, next);
+        Ok(true)
     }
 
     /// Whether a member that trusts `bundle` would accept an SVID signed by `intermediate`.
@@ -413,6 +439,20 @@ impl CertificateAuthority {
     }
 }
 
+/// The certificates of a PEM text, each without blanks.
+pub(crate) fn certificates(text: &str) -> impl Iterator<Item = String> {
+    let parts = text.split("-----BEGIN CERTIFICATE-----").skip(1);
+    let bodies = parts.filter_map(|part| part.split_once("-----END CERTIFICATE-----"));
+    bodies.map(|(body, _)| body.split_ascii_whitespace().collect())
+}
+
+/// Whether a bundle has all roots of another one, first and in their order, as each bundle has that follows.
+#[must_use]
+pub fn extends(bundle: &str, before: &str) -> bool {
+    let mut all = certificates(bundle);
+    certificates(before).all(|one| all.next().as_ref() == Some(&one))
+}
+
 /// The common name in the subject of an SVID for a proxy: the proxy's name, or its hash when that is longer
 /// than a common name may be (64 characters; RFC 5280, appendix A.1).
 #[must_use]
@@ -436,7 +476,7 @@ fn parts(text: &str) -> Option<(&str, &str)> {
     Some((certificate, key.trim_start()))
 }
 
-fn read_root(path: &Path, text: &str) -> Result<RootAuthority, AuthorityError> {
+pub(crate) fn read_root(path: &Path, text: &str) -> Result<RootAuthority, AuthorityError> {
     let broken = |rule: String| AuthorityError::Broken { path: path.to_owned(), rule };
     let (certificate, key) = parts(text).ok_or_else(|| broken("it has no certificate".into()))?;
     let certificate = format!("{certificate}\n");
@@ -460,7 +500,7 @@ pub fn request_key(request: &[u8]) -> Result<Digest, AuthorityError> {
 }
 
 /// Reads a request of a proxy, whose signature proves that it has the key.
-fn read_request(der: &[u8]) -> Result<CertificateSigningRequestParams, AuthorityError> {
+pub(crate) fn read_request(der: &[u8]) -> Result<CertificateSigningRequestParams, AuthorityError> {
     let broken = |rule| AuthorityError::Request { rule };
     if der.len() > REQUEST_BYTES_MAX {
         return Err(broken("it has more than 4,096 bytes"));

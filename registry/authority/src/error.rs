@@ -28,7 +28,7 @@ pub enum AuthorityError {
     },
     /// The folder has no intermediate, and without the root's key none can be made.
     #[error(
-        "{} has a root without its key and no intermediate: sign an intermediate where the root's key is, and import it",
+        "{} has a root without its key and no intermediate: `tamis identity authority request`, sign that where the root's key is, and `tamis identity authority install`",
         folder.display()
     )]
     NoIntermediate {
@@ -37,7 +37,7 @@ pub enum AuthorityError {
     },
     /// The root's key is kept elsewhere.
     #[error(
-        "the root's key is not on this machine: sign an intermediate where the key is, and import it"
+        "the root's key is not on this machine: `tamis identity authority request` here, sign that where the key is, and `tamis identity authority install` here"
     )]
     RootOffline,
     /// The folder belongs to another trust domain.
@@ -72,6 +72,16 @@ pub enum AuthorityError {
     /// The lifetime is out of bounds.
     #[error("an SVID is valid for {min} to {max} seconds, not for {asked}")]
     Lifetime {
+        /// What was asked for, in seconds.
+        asked: u64,
+        /// The shortest, in seconds.
+        min: u64,
+        /// The longest, in seconds.
+        max: u64,
+    },
+    /// The lifetime of an intermediate is out of bounds.
+    #[error("an intermediate is valid for {min} to {max} seconds, not for {asked}")]
+    IntermediateLifetime {
         /// What was asked for, in seconds.
         asked: u64,
         /// The shortest, in seconds.

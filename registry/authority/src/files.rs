@@ -42,6 +42,14 @@ pub(crate) fn write(path: &Path, text: &str, readers: Readers) -> Result<(), Aut
     put(path, text.as_bytes()).map_err(|source| failed(path, source))
 }
 
+/// Removes a file that may be gone already.
+pub(crate) fn remove(path: &Path) -> Result<(), AuthorityError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path, error)),
+        _ => Ok(()),
+    }
+}
+
 fn failed(path: &Path, source: io::Error) -> AuthorityError {
     AuthorityError::File { path: path.to_owned(), source }
 }

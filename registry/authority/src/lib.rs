@@ -32,11 +32,12 @@ mod files;
 mod intermediate;
 mod join;
 mod lineage;
+mod offline;
 mod root;
 mod validity;
 
 pub use authority::{
-    CertificateAuthority, IssuedSvid, SVID_LIFETIME, SVID_LIFETIME_MAX, SVID_LIFETIME_MIN,
+    CertificateAuthority, IssuedSvid, SVID_LIFETIME, SVID_LIFETIME_MAX, SVID_LIFETIME_MIN, extends,
     node_subject, request_key,
 };
 pub use error::AuthorityError;
@@ -45,5 +46,6 @@ pub use join::{
     JoinLedger, JoinMaker, JoinRecord, JoinRefusal, JoinToken, JoinTokenError, JoinTokenState,
 };
 pub use lineage::SvidLineage;
+pub use offline::{OFFLINE_LIFETIME, OFFLINE_LIFETIME_MAX, OFFLINE_LIFETIME_MIN};
 pub use root::RootAuthority;
 pub use validity::issued;

@@ -1,17 +1,21 @@
 //! The root of a trust domain, with its key.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, SerialNumber,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use tamis_ambient::Random;
-use tamis_transport::TrustDomain;
+use tamis_transport::{CertificateFacts, TrustDomain};
 
 use crate::AuthorityError;
+use crate::authority::read_root;
+use crate::files;
 use crate::intermediate::IntermediateAuthority;
 use crate::lineage::{SvidLineage, positive};
+use crate::offline::constraints;
 use crate::validity;
 
 /// How long a root is valid.
@@ -78,13 +82,42 @@ impl RootAuthority {
         random: Random,
         now: SystemTime,
     ) -> Result<IntermediateAuthority, AuthorityError> {
+        let key = KeyPair::generate()?;
+        let terms = (INTERMEDIATE_LIFETIME, random, now);
+        let certificate = self.sign_intermediate(&key, domain, terms)?;
+        IntermediateAuthority::from_pem(&certificate, &key.serialize_pem())
+    }
+
+    /// The certificate of an intermediate with that key, in PEM.
+    pub(crate) fn sign_intermediate(
+        &self,
+        key: &impl PublicKeyData,
+        domain: &TrustDomain,
+        (lifetime, random, now): (Duration, Random, SystemTime),
+    ) -> Result<String, AuthorityError> {
         let mut params = authority_params(domain, "intermediate", random)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.use_authority_key_identifier_extension = true;
-        validity::set(&mut params, now, validity::seconds(now + INTERMEDIATE_LIFETIME));
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer)?.pem();
-        IntermediateAuthority::from_pem(&certificate, &key.serialize_pem())
+        params.name_constraints = Some(constraints());
+        validity::set(&mut params, now, validity::seconds(now + lifetime));
+        Ok(params.signed_by(key, &self.issuer)?.pem())
+    }
+
+    /// The trust domain that its certificate names; `None`: it names none, or something else.
+    #[must_use]
+    pub fn domain(&self) -> Option<TrustDomain> {
+        let facts = CertificateFacts::of_pem(self.certificate.as_bytes()).ok()?;
+        let [name] = facts.names.as_slice() else { return None };
+        name.strip_prefix("spiffe://")?.parse().ok()
+    }
+
+    /// Reads a file with the certificate and the key of a root.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Broken`].
+    pub fn read(path: &Path) -> Result<Self, AuthorityError> {
+        let text = files::read(path)?.unwrap_or_default();
+        read_root(path, &text)
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
-use tamis_resources::{Document, FoldResult, NodeName, Resource, Security, fold_under, parse};
+use tamis_resources::{
+    BundleAuthority, Document, FoldResult, NodeName, Resource, Security, fold_under, parse,
+};
 use tamis_trust::{Digest, Name, Version};
 
 use crate::documents::Documents;
@@ -83,6 +85,18 @@ impl DesiredState {
         let documents: Vec<_> = policies.map(|held| Arc::clone(&held.document)).collect();
         let files = |path: &str| self.documents.file(path);
         tamis_resources::trust_policies(&documents, &files, self.security())
+    }
+
+    /// The authorities of each trust domain that documents federate with the mesh, by domain.
+    pub(crate) fn federated(&self) -> BTreeMap<String, Vec<BundleAuthority>> {
+        let kept = self.documents.by_key.values();
+        let kept = kept.filter(|held| matches!(held.resource(), Resource::FederatedTrustDomain(_)));
+        let documents: Vec<_> = kept.map(|held| Arc::clone(&held.document)).collect();
+        if documents.is_empty() {
+            return BTreeMap::new();
+        }
+        let files = |path: &str| self.documents.file(path);
+        tamis_resources::federated_authorities(&documents, &files, self.security())
     }
 
     pub(crate) fn is_revoked(&self, digest: &Digest) -> bool {

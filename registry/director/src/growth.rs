@@ -4,6 +4,8 @@
 //! Something decided for the first time is not growth, just as a first pin is not. A removed document is
 //! remembered, so that removing it and adding a wider one counts as growth.
 //!
+//! So is another trust domain whose members are recognised, or another authority of it.
+//!
 //! So is a Service that takes plain text. What nothing says about is strict, so its first document is growth too: there is
 //! nothing to remember of one that was removed.
 
@@ -11,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 use tamis_resources::{Bytes, GrantSpec, Millis, Rate, Resource, narrowed, uncovered_names};
-use tamis_trust::{KeyId, Name, Revocation, SignaturePolicy, TrustedKey};
+use tamis_trust::{Digest, KeyId, Name, Revocation, SignaturePolicy, TrustedKey};
 
 use crate::change::{Change, PlanError, changed};
 use crate::desired::DesiredState;
@@ -33,6 +35,7 @@ impl State {
         let after = changed(before, &Change::Apply(applied.clone()), self)?;
         grown.extend(grants(before, &after));
         grown.extend(trust(before, &after));
+        grown.extend(federated(before, &after));
         Ok(grown)
     }
 
@@ -52,7 +55,8 @@ impl State {
 
     /// Whether `applied` may change what filters may do: most changes do not, and need no computation.
     fn decides(&self, applied: &ApplyRecord) -> bool {
-        let authority = |key: &str| key.starts_with("Grant/") || key.starts_with("TrustPolicy/");
+        let kinds = ["Grant/", "TrustPolicy/", "FederatedTrustDomain/"];
+        let authority = |key: &str| kinds.iter().any(|kind| key.starts_with(kind));
         let keys = applied.documents.iter().map(|one| &one.key).chain(&applied.removed);
         let files = !applied.files.is_empty() || !applied.removed_files.is_empty();
         files || keys.map(String::as_str).any(authority)
@@ -242,6 +246,26 @@ fn is_less(before: Option<&Json>, after: &Json) -> bool {
         return true;
     }
     before.and_then(amount).zip(amount(after)).is_some_and(|(before, after)| after <= before)
+}
+
+/// Authorities of other trust domains that are trusted from now on. What no document says is trusted is not, so the first
+/// document is growth too.
+fn federated(before: &DesiredState, after: &DesiredState) -> Vec<(String, String)> {
+    let (old, new) = (before.federated(), after.federated());
+    let mut grown = Vec::new();
+    for (domain, authorities) in new {
+        let known = old.get(&domain);
+        let is_known =
+            |der: &[u8]| known.is_some_and(|known| known.iter().any(|one| one.der() == der));
+        for authority in authorities.iter().filter(|one| !is_known(one.der())) {
+            let digest = Digest::of(authority.der());
+            let what = format!(
+                "whoever an authority of {domain} vouches for, as an id of it (certificate {digest})"
+            );
+            grown.push((format!("trust domain {domain}"), what));
+        }
+    }
+    grown
 }
 
 fn policies(desired: &DesiredState) -> Vec<SignaturePolicy> {

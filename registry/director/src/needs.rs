@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tamis_resources::{Document, Problem, Resource, Security, trust_beyond};
+use tamis_resources::{Document, Problem, Resource, Security, federation_beyond, trust_beyond};
 
 use crate::change::{Change, PlanError};
 use crate::documents::{DocumentRefusal, read};
@@ -263,11 +263,15 @@ fn parsed(applied: &ApplyRecord) -> Result<BTreeMap<&String, Arc<Document>>, Pla
     if problems.is_empty() { Ok(fresh) } else { Err(PlanError::Documents(problems)) }
 }
 
-/// What a trust policy outside the namespaces of security says about filters of others: it would hold for nobody.
+/// What a trust policy outside the namespaces of security says about filters of others, and what any other says about other
+/// trust domains there: it would hold for nobody.
 fn beyond(document: &Document, security: Security<'_>) -> Vec<Problem> {
     match &document.resource {
         Resource::TrustPolicy(spec) if !security.is_in(&document.metadata.namespace) => {
             trust_beyond(document, spec)
+        }
+        Resource::FederatedTrustDomain(_) if !security.is_in(&document.metadata.namespace) => {
+            vec![federation_beyond(document)]
         }
         _ => Vec::new(),
     }

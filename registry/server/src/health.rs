@@ -49,7 +49,7 @@ async fn ready(State(api): State<Api>) -> Response {
 }
 
 /// Metrics of the registry: name, type, help.
-pub const METRICS: [(&str, &str, &str); 8] = [
+pub const METRICS: [(&str, &str, &str); 9] = [
     ("tamis_registry_build_info", "gauge", "1, with the release as `version`."),
     ("tamis_registry_revision", "gauge", "The journal's revision that responses are based on."),
     ("tamis_registry_proxies", "gauge", "Proxies that documents declare."),
@@ -64,6 +64,11 @@ pub const METRICS: [(&str, &str, &str); 8] = [
         "tamis_registry_problems",
         "gauge",
         "Problems of the documents in force, those that proxies report, and revoked code that they run, by code; absent when there are none.",
+    ),
+    (
+        "tamis_registry_intermediate_expires_seconds",
+        "gauge",
+        "When the intermediate that signs identities expires, in seconds since the Unix epoch; absent without --trust-domain.",
     ),
     (
         "tamis_registry_time_seconds",
@@ -101,6 +106,13 @@ async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Response, Pro
             "tamis_registry_problems" => {
                 for ((of, code), count) in problems(&api, &status) {
                     let _ = writeln!(page, "{name}{{of=\"{of}\",code=\"{code}\"}} {count}");
+                }
+                continue;
+            }
+            "tamis_registry_intermediate_expires_seconds" => {
+                if let Ok(authority) = api.control.authority_view() {
+                    let until = authority.intermediate_until_ms / 1_000;
+                    let _ = writeln!(page, "{name} {until}");
                 }
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use crate::table::table;
 use crate::when::{ago, rfc3339};
-use tamis_api::IdentityView;
+use tamis_api::{AuthorityView, IdentityView};
 
 /// A table of identities.
 pub(super) fn listed(all: &[IdentityView], now: u64) -> String {
@@ -61,6 +61,32 @@ pub(super) fn one(one: &IdentityView, now: u64) -> String {
         let again = if revoked.readmitted { "; a token admits it again" } else { "" };
         let (by, reason) = (&revoked.by, &revoked.reason);
         line("revoked", format!("{} by {by}: {reason}{again}", at(revoked.time_ms)));
+    }
+    text
+}
+
+/// The authority and the trust domains that it recognises, a line each.
+pub(super) fn authority(one: &AuthorityView, now: u64) -> String {
+    let mut text = format!("trust domain {}\n", one.trust_domain);
+    let mut line = |name: &str, value: String| text.push_str(&format!("  {name:<14}{value}\n"));
+    let at = |ms: u64| format!("{} ({})", rfc3339(ms), ago(now, ms));
+    line("registry", format!("{} at {}", one.registry_id, one.registry));
+    line("intermediate", format!("until {}", at(one.intermediate_until_ms)));
+    line(
+        "root",
+        match one.root_here {
+            true => "its key is here; the intermediate is rotated by itself".to_owned(),
+            false => "its key is elsewhere; somebody signs each intermediate".to_owned(),
+        },
+    );
+    line("roots", format!("change number {}", one.sequence));
+    for domain in &one.federated {
+        text.push_str(&format!("recognises {}\n", domain.trust_domain));
+        for authority in &domain.authorities {
+            let (name, digest) = (&authority.name, &authority.digest);
+            let until = at(authority.expires_ms);
+            text.push_str(&format!("  {name}, until {until}, {digest}\n"));
+        }
     }
     text
 }

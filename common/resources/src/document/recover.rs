@@ -40,7 +40,7 @@ const SETTINGS: [&str; 2] = ["config", "configSchema"];
 const TARGET: [&str; 4] = ["group", "kind", "name", "sectionName"];
 const ROUTE: [&str; 3] = ["parentRefs", "hostnames", "rules"];
 const PARENT: [&str; 6] = ["group", "kind", "name", "namespace", "sectionName", "port"];
-const KINDS: [&str; 18] = [
+const KINDS: [&str; 19] = [
     "Gateway",
     "HTTPRoute",
     "GRPCRoute",
@@ -51,6 +51,7 @@ const KINDS: [&str; 18] = [
     "BackendTLSPolicy",
     "Service",
     "ExternalService",
+    "FederatedTrustDomain",
     "Filter",
     "FilterAttachment",
     "Grant",

@@ -72,7 +72,8 @@ impl<'a> Fold<'a> {
                     }
                 }
                 if attachment.receives {
-                    receive(&mut plan, place, &socket, policies, routes);
+                    let home = self.home(place);
+                    receive(&mut plan, place, &socket, policies, (routes, home));
                 }
                 socket.plan.chain.attachments.push(place_of(&mut filters, plan));
             }

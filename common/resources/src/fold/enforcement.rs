@@ -128,9 +128,13 @@ pub(super) fn receive(
     place: &PlannedProxy<'_>,
     socket: &Socket<'_>,
     policies: &[Policy<'_>],
-    routes: &[Route<'_>],
+    (routes, home): (&[Route<'_>], Option<&str>),
 ) {
-    let config = received(place, socket, (&plan.scope, &plan.config), policies, routes);
+    let mut config = received(place, socket, (&plan.scope, &plan.config), policies, routes);
+    // A rule that names nobody, or everybody, is about the members of one's own domain and about strangers.
+    if let (Some(domain), Some(map)) = (home, config.as_object_mut()) {
+        map.insert("home".to_owned(), json!(domain));
+    }
     plan.config = Arc::new(config);
     plan.receives = true;
 }

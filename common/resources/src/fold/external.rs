@@ -8,12 +8,13 @@ use serde_json::Value as Json;
 use super::certificate_check::CertificateCheck;
 use super::ports::protocol;
 use super::route::default_route;
-use super::{Claim, Fold, PlannedProxy};
+use super::{Claim, Fold, IdentityProof, PlannedProxy};
 use crate::format::accepts;
 use crate::kinds::{ExternalPort, ExternalServiceSpec, ExternalTls, PortProtocol};
 use crate::machine::{is_localhost, is_own_machine};
 use crate::plan::{
-    AddressPlan, EndpointPlan, PolicyPlan, ServerTlsPlan, ServicePlan, UpstreamTlsPlan,
+    AddressPlan, EndpointPlan, MemberTlsPlan, PolicyPlan, ServerTlsPlan, ServicePlan,
+    UpstreamTlsPlan,
 };
 
 pub(super) const CODE: &str = "external.invalid";
@@ -22,8 +23,17 @@ const TLS_PORT: u16 = 443;
 
 /// The document of a port, as `namespace/name`, and the index of the port there.
 pub(super) type PortPlace = (String, usize);
-/// What is asked of the certificates of the hosts that are reached over TLS; `None`: it cannot be used.
-pub(super) type ExternalChecks = BTreeMap<PortPlace, Option<CertificateCheck>>;
+/// What is asked of the hosts that are reached over TLS; `None`: it cannot be used.
+pub(super) type ExternalChecks = BTreeMap<PortPlace, Option<HostCheck>>;
+
+/// What a host that is reached over TLS must prove.
+#[derive(Clone)]
+pub(super) enum HostCheck {
+    /// A certificate of an authority; the sidecar shows none.
+    Certificate(CertificateCheck),
+    /// This SPIFFE id, of a federated trust domain; the sidecar shows its SVID.
+    Member(String),
+}
 
 /// A port of a host, by the place of the port in its document.
 pub(super) type PortOfHost = (PortPlace, String);
@@ -65,7 +75,8 @@ impl External<'_> {
         self.addresses.iter().map(|address| SocketAddr::new(*address, self.port.port))
     }
 
-    fn service(&self, checks: &ExternalChecks) -> ServicePlan {
+    /// With `svid` the sidecar has an SVID that it can show.
+    fn service(&self, checks: &ExternalChecks, svid: bool) -> ServicePlan {
         let protocol = protocol(self.port.protocol, self.port.port);
         let endpoints = match &self.port.tls {
             None => self.endpoints(self.port.port, None),
@@ -73,6 +84,7 @@ impl External<'_> {
             // answers.
             Some(tls) => match checks.get(&self.place).cloned().flatten() {
                 None => Vec::new(),
+                Some(HostCheck::Member(_)) if !svid => Vec::new(),
                 Some(check) => {
                     self.endpoints(tls.port.unwrap_or(TLS_PORT), Some(self.server(tls, check)))
                 }
@@ -81,10 +93,18 @@ impl External<'_> {
         ServicePlan { name: self.name(), protocol, endpoints, policy: PolicyPlan::default() }
     }
 
-    fn server(&self, tls: &ExternalTls, check: CertificateCheck) -> UpstreamTlsPlan {
+    fn server(&self, tls: &ExternalTls, check: HostCheck) -> UpstreamTlsPlan {
         let hostname = tls.hostname.clone().unwrap_or_else(|| self.host.clone());
-        let CertificateCheck { names, authorities } = check;
-        UpstreamTlsPlan::Server(ServerTlsPlan { hostname, names, authorities })
+        match check {
+            HostCheck::Certificate(CertificateCheck { names, authorities }) => {
+                UpstreamTlsPlan::Server(ServerTlsPlan { hostname, names, authorities })
+            }
+            HostCheck::Member(expect_identity) => UpstreamTlsPlan::Member(MemberTlsPlan {
+                files: None,
+                expect_identity,
+                server_name: hostname,
+            }),
+        }
     }
 
     fn endpoints(&self, port: u16, tls: Option<UpstreamTlsPlan>) -> Vec<EndpointPlan> {
@@ -139,7 +159,8 @@ impl<'a> Fold<'a> {
 
     /// The services of [`Self::externals`].
     pub(super) fn external_services(&self, place: &PlannedProxy<'a>) -> Vec<ServicePlan> {
-        self.externals(place).iter().map(|one| one.service(&self.external_checks)).collect()
+        let svid = matches!(place.proof(), Some(IdentityProof::Svid(_)));
+        self.externals(place).iter().map(|one| one.service(&self.external_checks, svid)).collect()
     }
 
     /// Routes of their requests.

@@ -1,7 +1,8 @@
 //! What is checked of servers outside of the mesh, and which of their ports nothing is sent to.
 
 use super::certificate_check::CertificateCheck;
-use super::external::{CODE, PortOfHost, address, is_outside};
+use super::external::{CODE, HostCheck, PortOfHost, address, is_outside};
+use super::federation::domain_of;
 use super::{ACCEPTED, Claim, Fold};
 use crate::document::Document;
 use crate::kinds::{ExternalPort, ExternalServiceSpec, ExternalTls};
@@ -71,8 +72,7 @@ impl<'a> Fold<'a> {
             }
             for (at, port) in spec.ports.iter().enumerate() {
                 let Some(tls) = &port.tls else { continue };
-                let check =
-                    self.certificate_check(document, port, tls, &format!("/spec/ports/{at}/tls"));
+                let check = self.host_check(document, port, tls, &format!("/spec/ports/{at}/tls"));
                 self.external_checks.insert((document.key(), at), check);
             }
         }
@@ -104,14 +104,14 @@ impl<'a> Fold<'a> {
 }
 
 impl Fold<'_> {
-    /// What `tls` of a port, at `place`, asks of a certificate, with its faults reported; `None`: it cannot be used.
-    fn certificate_check(
+    /// What `tls` of a port, at `place`, asks of a host, with its faults reported; `None`: it cannot be used.
+    fn host_check(
         &mut self,
         document: &Document,
         port: &ExternalPort,
         tls: &ExternalTls,
         place: &str,
-    ) -> Option<CertificateCheck> {
+    ) -> Option<HostCheck> {
         if port.is_tcp() {
             let message =
                 "octets of a tcp port are carried unread, so the application itself speaks TLS";
@@ -122,6 +122,42 @@ impl Fold<'_> {
             return None;
         }
         let lists = (tls.ca_certificate_refs.as_slice(), tls.subject_alt_names.as_slice());
-        CertificateCheck::read(self, document, lists, place)
+        if let Some(id) = &tls.identity {
+            return self.member_check(
+                document,
+                (id, lists.0.len().saturating_add(lists.1.len())),
+                place,
+            );
+        }
+        CertificateCheck::read(self, document, lists, place).map(HostCheck::Certificate)
+    }
+
+    /// The same where `identity` names a proxy of another trust domain, beside `others` authorities and names.
+    fn member_check(
+        &mut self,
+        document: &Document,
+        (id, others): (&str, usize),
+        place: &str,
+    ) -> Option<HostCheck> {
+        let domain = domain_of(id).unwrap_or_default();
+        let (message, help) = if others > 0 {
+            let message = "with `identity` the authorities of its trust domain count and no names, so `caCertificateRefs` and `subjectAltNames` would have no effect";
+            (message.to_owned(), "remove them, or remove `identity`")
+        } else if !self.federated.contains_key(domain) {
+            let message = format!(
+                "no FederatedTrustDomain with a usable bundle declares {domain}, so nobody can prove {id}"
+            );
+            (
+                message,
+                "have security write one; for a member of this mesh, call its Service instead",
+            )
+        } else {
+            return Some(HostCheck::Member(id.to_owned()));
+        };
+        let pointer = format!("{place}/identity");
+        let problem = document.problem("external.identity", &pointer, message);
+        let problem = problem.help(format!("{help}; until then nothing is sent to the port"));
+        self.fail(document, ACCEPTED, "Invalid", problem);
+        None
     }
 }

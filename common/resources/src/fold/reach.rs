@@ -70,6 +70,7 @@ pub fn guard_reach<'a>(
         virtual_addresses: BTreeMap::new(),
         external_checks: BTreeMap::new(),
         contested_ports: BTreeSet::new(),
+        federated: BTreeMap::new(),
         places: OnceCell::from(GuardedPlaces::having(own, |kind| has(kind, own))),
     };
     let routes = fold.routes();

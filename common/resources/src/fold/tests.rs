@@ -8,6 +8,7 @@ mod capture;
 mod closed;
 mod datagrams;
 mod external;
+mod federation;
 mod listeners;
 mod memories;
 mod mtls;

@@ -46,5 +46,9 @@ shapes! {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         #[schemars(length(max = 5))]
         pub subject_alt_names: Vec<BackendAltName>,
+        /// The SPIFFE id of a proxy of another trust domain, which a FederatedTrustDomain declares. Then the sidecar shows its
+        /// own identity, and the host must prove this one; no authority and no other name is looked at.
+        #[schemars(extend("format" = "spiffe-id"))]
+        pub identity: Option<String>,
     }
 }

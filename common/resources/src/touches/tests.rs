@@ -168,6 +168,13 @@ fn the_files_of_a_document_are_those_of_every_field_that_names_one() {
             ),
             vec!["a.pem", "b.pem"],
         ),
+        (
+            tamis(
+                "FederatedTrustDomain",
+                "{ trustDomain: partner.example, bundleRef: { kind: File, name: p.json } }",
+            ),
+            vec!["p.json"],
+        ),
         (tamis("UpstreamPolicy", &format!("{{ {to_service} }}")), vec![]),
     ];
     for (text, wanted) in &rows {

@@ -1,12 +1,13 @@
 //! Trust domains that are accepted, each with its authorities.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::CertificateDer;
 
 use super::TlsError;
 use super::spiffe::TrustDomain;
@@ -52,6 +53,30 @@ impl TrustBundles {
         Ok(Self(all))
     }
 
+    /// The same domains and those of `others`; of a domain that both have, the authorities are those here.
+    pub(super) fn and(&self, others: &Self) -> Self {
+        let mut all = others.0.clone();
+        all.extend(self.0.iter().map(|(domain, bundle)| (domain.clone(), bundle.clone())));
+        Self(all)
+    }
+
+    /// The authorities of one more domain.
+    pub(super) fn add(
+        &mut self,
+        domain: &TrustDomain,
+        authorities: &HashSet<CertificateDer<'static>>,
+    ) -> Result<(), TlsError> {
+        let wrong = |rule| TlsError::Bundle { domain: domain.to_string(), rule };
+        // One is the domain of the member itself.
+        if self.0.len() >= DOMAINS_MAX - 1 {
+            let rule = format!("it is one more than the {DOMAINS_MAX} that may be trusted");
+            return Err(wrong(rule));
+        }
+        let bundle = TrustBundle::of(authorities.iter().cloned().collect()).map_err(wrong)?;
+        self.0.insert(domain.clone(), bundle);
+        Ok(())
+    }
+
     pub(super) fn of(&self, domain: &TrustDomain) -> Option<&TrustBundle> {
         self.0.get(domain)
     }
@@ -65,7 +90,10 @@ impl TrustBundles {
 impl TrustBundle {
     fn from_pem(text: &str) -> Result<Self, String> {
         let found = files::certificates_of(Path::new("the bundle"), text.as_bytes());
-        let found = found.map_err(|error| error.to_string())?;
+        Self::of(found.map_err(|error| error.to_string())?)
+    }
+
+    fn of(found: Vec<CertificateDer<'static>>) -> Result<Self, String> {
         if found.len() > AUTHORITIES_MAX {
             return Err(format!("it has more than {AUTHORITIES_MAX} authorities"));
         }

@@ -3,11 +3,12 @@
 //! Every [`ServerTls`](super::ServerTls) and [`ClientTls`](super::ClientTls) of an identity uses the current
 //! SVID and bundles in each new handshake. Connections that are open stay open.
 
+mod federation;
 mod peers;
 mod renewals;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -24,6 +25,8 @@ use super::peers::{PeerRole, verify_peer};
 use super::spiffe::SpiffeId;
 use super::{ALPN, TlsError, files, verify};
 
+pub use self::federation::FederatedPeer;
+use self::federation::{DomainsSince, FederatedDomains};
 pub use self::peers::ClientCertificates;
 use self::peers::{BundleSource, MeshPeers};
 use self::renewals::RenewalCounts;
@@ -35,7 +38,12 @@ struct MeshMaterial {
     certified: Arc<CertifiedKey>,
     id: SpiffeId,
     facts: Arc<CertificateFacts>,
+    /// Those that came with the SVID.
+    own: TrustBundles,
+    /// The same, and those of federated domains.
     bundles: TrustBundles,
+    /// The federated domains.
+    since: Arc<DomainsSince>,
 }
 
 impl MeshMaterial {
@@ -58,7 +66,15 @@ impl MeshMaterial {
         let id = id.ok_or_else(unreadable)?;
         let certified = CertifiedKey::from_der(chain, key, &verify::provider());
         let certified = Arc::new(certified.map_err(TlsError::Setup)?);
-        Ok(Self { certified, id, facts: Arc::new(facts), bundles })
+        let (own, since) = (bundles.clone(), Arc::default());
+        Ok(Self { certified, id, facts: Arc::new(facts), own, bundles, since })
+    }
+
+    /// The same, with the federated domains.
+    fn federated(mut self, domains: &FederatedDomains) -> Self {
+        self.bundles = self.own.and(&domains.bundles);
+        self.since = Arc::clone(&domains.since);
+        self
     }
 }
 
@@ -70,6 +86,8 @@ pub struct MeshIdentity(Arc<SharedIdentity>);
 #[derive(Debug)]
 struct SharedIdentity {
     material: ArcSwap<MeshMaterial>,
+    /// Locked while either is replaced.
+    federated: Mutex<FederatedDomains>,
     renewals: RenewalCounts,
 }
 
@@ -87,7 +105,8 @@ impl MeshIdentity {
     ) -> Result<Self, TlsError> {
         let material = MeshMaterial::read(chain, key, bundles, now)?;
         let (material, renewals) = (ArcSwap::from_pointee(material), RenewalCounts::default());
-        Ok(Self(Arc::new(SharedIdentity { material, renewals })))
+        let federated = Mutex::default();
+        Ok(Self(Arc::new(SharedIdentity { material, federated, renewals })))
     }
 
     /// Replaces the SVID and the bundles for new handshakes.
@@ -111,7 +130,9 @@ impl MeshIdentity {
                 wanted: current.to_string(),
             });
         }
-        self.0.material.store(Arc::new(material));
+        let domains = self.domains();
+        self.0.material.store(Arc::new(material.federated(&domains)));
+        drop(domains);
         self.0.renewals.succeeded(Duration::from_secs(now.as_secs()));
         Ok(())
     }

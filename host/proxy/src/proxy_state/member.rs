@@ -99,6 +99,7 @@ impl ProxyState {
             renewed: renewals.renewed,
             last_renewal: renewals.last,
             failed: renewals.failed,
+            federated: identity.federated(),
             problem: renewals.problem,
         }
     }

@@ -49,7 +49,9 @@ pub(super) fn admit_tcp(
         return Admission::Close;
     }
     let facts = facts(id, connection, info);
-    let decision = judge(chain, &connection.listener, &facts).and_then(|asked| {
+    let withdrawn = connection.withdrawn().map(TcpRefusal::withdrawn).map_or(Ok(()), Err);
+    let decision = withdrawn.and_then(|()| judge(chain, &connection.listener, &facts));
+    let decision = decision.and_then(|asked| {
         let service = match asked.service {
             Some(_) if rules.datagrams => return Err(TcpRefusal::not_connected()),
             Some(service) => Some(service),

@@ -289,10 +289,11 @@ impl Worker {
     ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let connection = Connection::new(self.id(), name, &info).opened(opening);
+        let federated = self.federated_peer(name, &info);
+        let connection = Connection::new(self.id(), name, &info).opened(opening).of(federated);
         self.admission_turns(name).await;
         let judged = match self.admission(name, &connection, &info) {
-            Admission::Serve(judged) => judged,
+            Admission::Serve(judged) => self.judged(judged, &connection),
             Admission::Close => return,
             Admission::Tunnel(forward) => {
                 let (shared, mut shutdown) = (Arc::clone(&self.shared), shutdown);
@@ -355,7 +356,7 @@ impl Worker {
             served = served => served,
             refusal = self.refused_later(judged, &connection, &info, state) => {
                 let (listener, code) = (&connection.listener, refusal.code);
-                tracing::info!(%listener, %code, "an open connection is closed: since a change its hook refuses it");
+                tracing::info!(%listener, %code, "an open connection is closed: since a change it is refused");
                 Ok(())
             }
         }

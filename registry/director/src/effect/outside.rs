@@ -91,11 +91,13 @@ impl OutsideChanges {
             dns,
             acme,
             trust,
+            federated,
         } = before;
         let touching = [
             ("identity", *identity != after.identity),
             ("trust policies", *trust != after.trust),
             ("acme", *acme != after.acme),
+            ("federated trust domains", *federated != after.federated),
         ];
         // The names of DNS are those of all services.
         let others = [("admin listener", *admin != after.admin), ("dns", *dns != after.dns)];

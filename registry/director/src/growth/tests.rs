@@ -409,3 +409,63 @@ fn a_star_means_nothing_where_names_are_exact() {
         assert_eq!(grown(&world, spec("shop.example")), [wanted], "{capability}.{field}");
     }
 }
+
+/// Two authorities of `partner.example`, whose keys nobody has.
+const ROOT_A: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIB5zCCAY2gAwIBAgIUVrLNE36IKTs1Hf8ixC1+4opkP64wCgYIKoZIzj0EAwIw
+KzEYMBYGA1UECgwPcGFydG5lci5leGFtcGxlMQ8wDQYDVQQDDAZyb290LTEwIBcN
+MjYxMjAxMTA1MjE4WhgPMjEyNjExMDcxMDUyMThaMCsxGDAWBgNVBAoMD3BhcnRu
+ZXIuZXhhbXBsZTEPMA0GA1UEAwwGcm9vdC0xMFkwEwYHKoZIzj0CAQYIKoZIzj0D
+AQcDQgAEOiJodlt+92hOkmDxZf64oX8efztM1AjXaGXtzqnFOIGhupv7TL5Ns+2s
+CtM5VsTlTcPE2+XxkfNma1ROlepY+aOBjDCBiTAdBgNVHQ4EFgQUPSR21v5CFuP4
+3e1PdcXeQcYZHfAwHwYDVR0jBBgwFoAUPSR21v5CFuP43e1PdcXeQcYZHfAwEgYD
+VR0TAQH/BAgwBgEB/wIBATAOBgNVHQ8BAf8EBAMCAQYwIwYDVR0RBBwwGoYYc3Bp
+ZmZlOi8vcGFydG5lci5leGFtcGxlMAoGCCqGSM49BAMCA0gAMEUCIQCsMbv5Z7Kt
+Ux9KImgQzxFPEv13/SLXQojAHgFwAB9/LQIgIWLt8FZxtRXVRMHBJVGsJqxKCX30
+8d0IpdW3sJSsRqo=
+-----END CERTIFICATE-----
+";
+const ROOT_B: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIB5zCCAY2gAwIBAgIUIXxdvowSn9ZKffiu63sKlAvc71cwCgYIKoZIzj0EAwIw
+KzEYMBYGA1UECgwPcGFydG5lci5leGFtcGxlMQ8wDQYDVQQDDAZyb290LTIwIBcN
+MjYxMjAxMTA1MjE4WhgPMjEyNjExMDcxMDUyMThaMCsxGDAWBgNVBAoMD3BhcnRu
+ZXIuZXhhbXBsZTEPMA0GA1UEAwwGcm9vdC0yMFkwEwYHKoZIzj0CAQYIKoZIzj0D
+AQcDQgAED2bgHEpCyNTMKQEcy8sTNs1fkVenOHSGVVBuObJVnatXF0hvKkq8dhrO
+tE2qGNpbIO9qtz86nRK7MJLzBNQE1aOBjDCBiTAdBgNVHQ4EFgQUBfjbZ9qvt3ar
+48bbhsAQZUtc9eQwHwYDVR0jBBgwFoAUBfjbZ9qvt3ar48bbhsAQZUtc9eQwEgYD
+VR0TAQH/BAgwBgEB/wIBATAOBgNVHQ8BAf8EBAMCAQYwIwYDVR0RBBwwGoYYc3Bp
+ZmZlOi8vcGFydG5lci5leGFtcGxlMAoGCCqGSM49BAMCA0gAMEUCIDFZ9qhOkv2s
+aFLT0ZL1nh/8OEtGhnM87BMQhmMKAtNiAiEA0lchjbrBLKyigxS27V0k59yi+ffj
+cBCkmGwy/Ypk1LM=
+-----END CERTIFICATE-----
+";
+
+#[test]
+fn another_trust_domain_and_another_authority_of_it_grow_and_fewer_do_not() {
+    let (one, two) = (ROOT_A, ROOT_B);
+    let written = |name: &str, pem: &str| {
+        document(
+            "FederatedTrustDomain",
+            &format!("security/{name}"),
+            &json!({ "trustDomain": "partner.example", "bundle": pem }),
+        )
+    };
+    let both = format!("{one}{two}");
+    let first = grown(&World::guarded(), written("partner", one));
+    assert_eq!(first.len(), 1, "the first is growth: nothing was recognised");
+    assert!(first[0].contains("partner.example") && first[0].contains("sha256:"), "{first:?}");
+    let mut world = World::guarded();
+    world.append("ada", applied([written("partner", one)]));
+    for (after, more) in [(one, 0), (&*both, 1), (two, 1)] {
+        assert_eq!(grown(&world, written("partner", after)).len(), more, "{after}");
+    }
+    world.append("ada", applied([written("partner", &both)]));
+    assert!(grown(&world, written("partner", two)).is_empty());
+    assert!(
+        world.state.growth(&removed("FederatedTrustDomain/security/partner")).unwrap().is_empty()
+    );
+    world.append("ada", removed("FederatedTrustDomain/security/partner"));
+    assert_eq!(grown(&world, written("partner", two)).len(), 1, "it comes back");
+}

@@ -179,6 +179,12 @@ impl<'a> Documents<'a> {
             });
             return;
         }
+        if matches!(document.resource, Resource::FederatedTrustDomain(_)) {
+            needs.add(RequiredRight::Namespace(namespace.clone()), || {
+                format!("{me} says whom the mesh recognises: this needs `operate` on {namespace}/*")
+            });
+            return;
+        }
         needs.add(RequiredRight::Place(document.key()), || format!("it changes {me}"));
         opens(document, &me, needs);
         for touch in document.touches() {

@@ -201,6 +201,23 @@ fn a_trust_policy_outside_the_namespaces_of_security_speaks_of_its_own_filters_a
 }
 
 #[test]
+fn only_who_operates_all_of_a_namespace_of_security_says_whom_the_mesh_recognises() {
+    let world = World::guarded();
+    let domain = |key: &str| {
+        let spec = json!({ "trustDomain": "partner.example", "bundle": "PEM" });
+        document("FederatedTrustDomain", key, &spec)
+    };
+    assert_eq!(needs(&world, applied([domain("security/x")])), ["security/*"]);
+    let Err(PlanError::Documents(problems)) =
+        world.state.needs(&Change::Apply(applied([domain("a/x")])))
+    else {
+        panic!("it was taken");
+    };
+    assert_eq!(problems[0].code, "federation.beyond");
+    assert!(problems[0].help.is_some());
+}
+
+#[test]
 fn a_document_needs_its_place_and_everything_it_speaks_of() {
     let world = World::guarded();
     let own = json!({ "name": "s" });

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use tamis_resources::Resource;
+use tamis_resources::{BundleAuthority, Resource};
 use tamis_trust::{MAX_EPOCH, epoch};
 
 use super::*;
@@ -38,6 +38,12 @@ impl State {
     #[must_use]
     pub fn faults(&self) -> (&[RecordFault], u64) {
         (&self.faults, self.faults_total)
+    }
+
+    /// The authorities of each trust domain that documents federate with the mesh, by domain.
+    #[must_use]
+    pub fn federated(&self) -> BTreeMap<String, Vec<BundleAuthority>> {
+        self.desired.federated()
     }
 
     /// Documents in force, by `Kind/namespace/name`.

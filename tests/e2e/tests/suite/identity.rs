@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::control::{json as read, said};
 use member::{Asked, Member};
 
+mod federation;
 mod files;
 mod joined;
 mod member;

@@ -270,6 +270,7 @@ impl Control {
             Purpose::Plan => holder.must_hold(Verb::Observe, &needs)?,
         }
         let keys = view::diff::documents(&applied);
+        self.refuse_own_domain(&applied)?;
         let empty = applied == director::ApplyRecord::default();
         let change = Change::Apply(applied);
         let (guards, added) = self.document_guards(state, &change)?;

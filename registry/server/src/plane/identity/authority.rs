@@ -26,6 +26,8 @@ use crate::plane::problem::problem;
 const FOLDER: &str = "authority";
 /// The longest file of further authorities, in bytes.
 const AUTHORITIES_MAX: u64 = 4 << 20;
+/// The end of a certificate in PEM.
+const END: &str = "-----END CERTIFICATE-----";
 /// Lifetime of the registry's own SVID.
 const OWN_LIFETIME: Duration = SVID_LIFETIME;
 
@@ -181,6 +183,21 @@ impl MeshAuthority {
             return Ok(false);
         }
         signer.rotate(now).map(|()| true)
+    }
+
+    /// Takes an intermediate, or a root, that somebody put into the folder.
+    pub(crate) fn reload(&self, now: SystemTime) -> Result<bool, AuthorityError> {
+        self.signer().reload(now)
+    }
+
+    /// Whether the roots here are those of that digest, or follow on them.
+    pub(crate) fn follows(&self, known: &AuthorityRecord) -> bool {
+        let signer = self.signer();
+        let bundle = signer.bundle();
+        let ends = bundle.match_indices(END).map(|(at, _)| at.saturating_add(END.len()));
+        let mut starts = ends.filter_map(|end| bundle.get(..end));
+        signer.domain().as_str() == known.domain
+            && starts.any(|start| Digest::of(format!("{start}\n").as_bytes()) == known.bundle)
     }
 
     /// Rotates the intermediate if half of its validity is over and the root's key is here.

@@ -47,6 +47,8 @@ pub(crate) struct IdentityLedger {
     /// By the common name in the SVIDs of the proxy.
     revoked: BTreeMap<String, IdentityRevocation>,
     authority: Option<AuthorityRecord>,
+    /// How often an authority, or its roots, were recorded.
+    bundles: u64,
     /// When a person asked for a rotation, in seconds since the Unix epoch; 0: never.
     rotated: u64,
 }
@@ -63,7 +65,10 @@ impl IdentityLedger {
         };
         let second = time_ms / 1_000;
         match record {
-            IdentityRecord::Authority(authority) => self.authority = Some(authority),
+            IdentityRecord::Authority(authority) => {
+                self.authority = Some(authority);
+                self.bundles = self.bundles.saturating_add(1);
+            }
             IdentityRecord::Token(token) => self.token(&token, second),
             IdentityRecord::Joined(joined) => self.joined(joined, time_ms),
             IdentityRecord::Renewed(renewed) => {
@@ -159,6 +164,11 @@ impl IdentityLedger {
 
     pub(crate) fn authority(&self) -> Option<&AuthorityRecord> {
         self.authority.as_ref()
+    }
+
+    /// How often an authority, or its roots, were recorded: a number that grows with every change of them.
+    pub(crate) fn bundles(&self) -> u64 {
+        self.bundles
     }
 
     /// When a person last asked for a rotation, in seconds since the Unix epoch; 0: never.

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use tamis_ambient::Random;
 use tamis_api::{
-    ApiProblem, AuthorityView, CreatedJoinToken, IdentityRevocationView, IdentityRevokeRequest,
-    IdentityView, JoinTokenRequest, ProxyIdentity,
+    ApiProblem, AuthorityView, CreatedJoinToken, FederatedAuthorityView, FederatedDomainView,
+    IdentityRevocationView, IdentityRevokeRequest, IdentityView, JoinTokenRequest, ProxyIdentity,
 };
 use tamis_authority::{JoinMaker, JoinRecord, JoinToken};
+use tamis_director::ApplyRecord;
 use tamis_oci::Verb;
-use tamis_resources::NodeName;
+use tamis_resources::{BundleAuthority, NodeName, Resource, parse};
 use tamis_transport::SpiffeId;
+use tamis_trust::Digest;
 
 use super::authority::MeshAuthority;
 use super::ledger::{IdentityLedger, IdentityRevocation};
@@ -18,7 +20,7 @@ use super::problems;
 use super::records::{IdentityRecord, RevokedRecord, SvidRecord};
 use super::{named, unwritten};
 use crate::plane::control::Control;
-use crate::plane::problem::{bad, journal, missing, problem};
+use crate::plane::problem::{bad, documents, journal, missing, problem};
 use crate::plane::rights::AuthorizedCaller;
 
 /// Lifetime of a token by default, in seconds.
@@ -140,7 +142,36 @@ impl Control {
             intermediate_from_ms: from.saturating_mul(1_000),
             intermediate_until_ms: until.saturating_mul(1_000),
             root_here,
+            sequence: self.state().identities.bundles(),
+            refresh_hint_seconds: authority.lifetime().as_secs(),
+            federated: self.state().federated().into_iter().map(federated).collect(),
         })
+    }
+
+    /// Refuses a change that declares the trust domain of this registry to be another one: no proxy would trust it, and every
+    /// Service would be at fault.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] with the document.
+    pub(crate) fn refuse_own_domain(&self, applied: &ApplyRecord) -> Result<(), ApiProblem> {
+        let Some(authority) = self.0.authority.get() else { return Ok(()) };
+        let own = authority.domain();
+        let written = applied.documents.iter();
+        for one in written.filter(|one| one.key.starts_with("FederatedTrustDomain/")) {
+            let text = format!("{}{}", "\n".repeat(one.lines_before), one.text);
+            let (read, _) = parse(&one.source, &text);
+            for document in read {
+                let Resource::FederatedTrustDomain(spec) = &document.resource else { continue };
+                if spec.trust_domain == own.as_str() {
+                    let message = format!("{own} is the trust domain of this registry itself");
+                    let mut problem =
+                        document.problem("federation.own", "/spec/trustDomain", message);
+                    problem.help = Some("name the trust domain of the other mesh".to_owned());
+                    return Err(documents(&[problem]));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Revokes all SVIDs and unused tokens that a proxy has now.
@@ -198,6 +229,16 @@ impl Control {
         let remedy = Some("ask somebody with `operate` on all of a security namespace".to_owned());
         Err(ApiProblem { remedy, ..problem(403, "denied", title) })
     }
+}
+
+fn federated((trust_domain, authorities): (String, Vec<BundleAuthority>)) -> FederatedDomainView {
+    let authority = |one: BundleAuthority| FederatedAuthorityView {
+        digest: Digest::of(one.der()).to_string(),
+        expires_ms: u64::try_from(one.not_after).unwrap_or(0).saturating_mul(1_000),
+        name: one.name,
+    };
+    let authorities = authorities.into_iter().map(authority).collect();
+    FederatedDomainView { trust_domain, authorities }
 }
 
 fn may_operate(holder: &AuthorizedCaller, node: &NodeName) -> Result<(), ApiProblem> {

@@ -50,6 +50,8 @@ impl Control {
         let written = written.map_err(|error| ServerError::Identity(error.to_string()))?;
         let decided = self.commit_records(ACTOR, |state| match state.identities.authority() {
             Some(known) if *known == record => Ok((Vec::new(), true)),
+            // Roots that somebody added while the registry was away.
+            Some(known) if authority.follows(known) => Ok((vec![written.clone()], true)),
             Some(known) if !lost || known.domain != record.domain => Ok((Vec::new(), false)),
             _ => Ok((vec![written.clone()], true)),
         });
@@ -85,6 +87,9 @@ impl Control {
         loop {
             tokio::time::sleep(TICK).await;
             let Some(authority) = self.0.authority.get() else { continue };
+            if let Err(error) = self.take_installed(authority).await {
+                tracing::error!(error, "what is in the folder of the authority is not used");
+            }
             if let Err(error) = self.rotate_if_due(authority).await {
                 tracing::error!(error, "the intermediate is not rotated");
             }
@@ -98,6 +103,23 @@ impl Control {
                 tracing::warn!(code = problem.code, "renewals wait: {}", problem.title);
             }
         }
+    }
+
+    /// Signs with an intermediate, and has members trust a root, that `tamis identity authority` put into the folder.
+    async fn take_installed(&self, authority: &MeshAuthority) -> Result<(), String> {
+        if !authority.reload(self.0.store.clock().wall()).map_err(|error| causes(&error))? {
+            return Ok(());
+        }
+        tracing::warn!("an intermediate or a root that was installed is used from now on");
+        let record = authority.record();
+        let known = self.state().identities.authority() == Some(&record);
+        let record = match known {
+            true => IdentityRecord::Rotated(RotatedRecord { asked: false }).to_record(),
+            false => IdentityRecord::Authority(record).to_record(),
+        };
+        let record = record.map_err(|error| error.to_string())?;
+        let written = self.commit_records(ACTOR, |_| Ok((vec![record.clone()], ())));
+        written.await.map(drop).map_err(|problem| problem.title)
     }
 
     async fn rotate_if_due(&self, authority: &MeshAuthority) -> Result<(), String> {

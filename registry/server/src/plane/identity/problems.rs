@@ -40,11 +40,11 @@ pub(crate) fn unsigned(error: &AuthorityError) -> ApiProblem {
             with(409, "identity.domain", error.to_string(), way)
         }
         AuthorityError::RootOffline => {
-            let way = "sign an intermediate where the root's key is";
+            let way = "`tamis identity authority request`, sign that where the root's key is, and install it";
             with(409, "identity.root-offline", error.to_string(), way)
         }
         AuthorityError::Expiring { .. } => {
-            let way = "`tamis identity rotate`, on the machine that has the root's key";
+            let way = "`tamis identity rotate`, or, without the root's key here, `tamis identity authority request`, `sign` and `install`";
             with(503, "identity.expiring", error.to_string(), way)
         }
         _ => {

@@ -22,6 +22,9 @@ pub(super) const CART: &str = "sidecar:shop/cart/0";
 /// A member that may not.
 pub(super) const GUEST: &str = "sidecar:shop/guest/0";
 
+/// The trust domain of these meshes, unless a test says another one.
+const DOMAIN: &str = "shop.example";
+
 const HEAD: &str = "kind: TrustPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: local, namespace: security }\nspec:\n  \
     namespaces: [\"*\"]\n  keys: [{ name: local-dev, publicKeyFile: .tamis/keys/local-dev.pub }]\n  threshold: 1\n";
 
@@ -102,7 +105,12 @@ impl Place {
 
     /// A request of its application to `pay`.
     pub(super) fn call(&self, path: &str) -> Reply {
-        request(&self.outbound, "GET", path, &[("host", "pay")], b"")
+        self.call_host("pay", path)
+    }
+
+    /// A request of its application to a host.
+    pub(super) fn call_host(&self, host: &str, path: &str) -> Reply {
+        request(&self.outbound, "GET", path, &[("host", host)], b"")
     }
 
     /// The value of a metric whose line contains all of `parts`.
@@ -130,8 +138,13 @@ impl Place {
 }
 
 impl Shop {
-    /// Starts the registry, with everything in force.
+    /// Starts the registry of `shop.example`, with everything in force.
     pub(super) fn start(arguments: &[&str]) -> Self {
+        Self::of(DOMAIN, arguments)
+    }
+
+    /// The same with another trust domain.
+    pub(super) fn of(domain: &str, arguments: &[&str]) -> Self {
         let (relay, backend) = (Relay::start(), Backend::start());
         let [pay, cart, guest] = ["pay", "cart", "guest"].map(Place::new);
         let folder = TempDir::new().unwrap();
@@ -144,10 +157,11 @@ impl Shop {
         let grant = fs::read_to_string(root().join("filters/authz/grant.yaml")).unwrap();
         let grant = grant.replace("time: 20ms", "time: 1s");
         let text = format!("{HEAD}{}---\n{POLICY}---\n{grant}", services.concat());
+        let text = text.replace(DOMAIN, domain);
         fs::write(folder.path().join("mesh.yaml"), text).unwrap();
         let prepared = tamis(folder.path(), &["up", ".", "--prepare"]);
         assert!(prepared.status.success(), "{}", said(&prepared));
-        let mesh = Mesh::serve(folder, &Self::arguments(&relay, arguments));
+        let mesh = Mesh::serve(folder, &Self::arguments(&relay, domain, arguments));
         relay.to(&[&mesh.proxies]);
         mesh.did(&["apply", "-f", ".", "--confirm"]);
         for name in ["route", "authz"] {
@@ -164,8 +178,8 @@ impl Shop {
         Self { mesh, relay, backend, pay, cart, guest }
     }
 
-    fn arguments<'a>(relay: &'a Relay, more: &[&'a str]) -> Vec<&'a str> {
-        let ours = ["--trust-domain", "shop.example", "--proxies-advertise", relay.address()];
+    fn arguments<'a>(relay: &'a Relay, domain: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        let ours = ["--trust-domain", domain, "--proxies-advertise", relay.address()];
         [&ours[..], more].concat()
     }
 
@@ -188,7 +202,7 @@ impl Shop {
         let Mesh { folder, running, .. } = mesh;
         assert!(running.end("-INT").success());
         std::thread::sleep(away);
-        let mesh = Mesh::serve(folder, &Self::arguments(&relay, arguments));
+        let mesh = Mesh::serve(folder, &Self::arguments(&relay, DOMAIN, arguments));
         relay.to(&[&mesh.proxies]);
         Self { mesh, relay, backend, pay, cart, guest }
     }

@@ -24,7 +24,7 @@ impl Shop {
     }
 
     /// A person with these verbs: the file of the token.
-    fn person(&self, name: &str, verbs: &[&str]) -> String {
+    pub(super) fn person(&self, name: &str, verbs: &[&str]) -> String {
         let mut all = vec!["registry", "token", "create", name, "--repository", "*"];
         all.extend(["--data", "data"]);
         verbs.iter().for_each(|verb| all.extend(["--verb", verb]));

@@ -121,6 +121,12 @@ fn example(kind: &str, namespace: &str) -> Option<Value> {
             "keys": [{ "name": "k", "publicKeyFile": "example.pub" }],
             "floorVersions": { format!("{namespace}/x"): "1.0.0" },
         }),
+        // Elsewhere nobody may write one, whatever it names.
+        "FederatedTrustDomain" if namespace != "security" => return None,
+        "FederatedTrustDomain" => json!({
+            "trustDomain": "partner.example",
+            "bundleRef": { "kind": "File", "name": format!("{namespace}.json") },
+        }),
         "BackendTLSPolicy" => json!({
             "targetRefs": [target("Service")],
             "validation": {

@@ -1,0 +1,159 @@
+//! The trust domains of others whose members an identity recognises, and which of their members stand when they change.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use rustls_pki_types::CertificateDer;
+
+use super::super::bundles::TrustBundles;
+use super::super::spiffe::{SpiffeId, TrustDomain};
+use super::super::{TlsError, files};
+use super::{MeshIdentity, MeshMaterial};
+
+/// The authorities of a domain.
+type Authorities = HashSet<CertificateDer<'static>>;
+
+/// The federated domains.
+#[derive(Debug, Default)]
+pub(super) struct FederatedDomains {
+    pub(super) bundles: TrustBundles,
+    authorities: BTreeMap<TrustDomain, Authorities>,
+    pub(super) since: Arc<DomainsSince>,
+    /// How often a domain was added, or lost an authority.
+    changes: u64,
+}
+
+/// By domain: the change since which all its authorities have been trusted.
+pub(super) type DomainsSince = BTreeMap<TrustDomain, u64>;
+
+/// A peer of a federated domain, which stands as long as no authority is withdrawn from its domain.
+#[derive(Debug, Clone)]
+pub struct FederatedPeer {
+    identity: MeshIdentity,
+    id: SpiffeId,
+    since: u64,
+}
+
+impl FederatedPeer {
+    /// Whether it still stands: since it proved who it is, its domain is federated, with all authorities of that moment.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        let material = self.identity.0.material.load();
+        material.since.get(&self.id.trust_domain()) == Some(&self.since)
+    }
+
+    /// Its SPIFFE id.
+    #[must_use]
+    pub fn id(&self) -> &SpiffeId {
+        &self.id
+    }
+}
+
+impl MeshIdentity {
+    /// Takes from the federated domains what is not in `wanted`: PEM text by domain. Adds nothing. Handshakes count on it from
+    /// now on, and peers of a domain that loses an authority stand no longer.
+    ///
+    /// # Errors
+    /// None: what cannot be read is taken away.
+    pub fn withdraw_domains(&self, wanted: &BTreeMap<String, String>) {
+        let mut domains = self.domains();
+        let kept = domains.authorities.iter().filter_map(|(domain, had)| {
+            let wanted = wanted.get(domain.as_str()).and_then(|text| read(domain, text).ok())?;
+            let kept: Authorities = had.intersection(&wanted).cloned().collect();
+            (!kept.is_empty()).then(|| (domain.clone(), kept))
+        });
+        let kept = kept.collect();
+        // What was trusted until now can be trusted again.
+        let _none = self.set_domains(&mut domains, kept);
+    }
+
+    /// Makes these the federated domains: PEM text by domain. One that cannot be used is left out, which is returned; so is the
+    /// own domain, about which nobody else is trusted.
+    pub fn federate(&self, wanted: &BTreeMap<String, String>) -> Vec<TlsError> {
+        let (mut all, mut faults) = (BTreeMap::new(), Vec::new());
+        for (name, text) in wanted {
+            let wrong = |rule: String| TlsError::Bundle { domain: name.clone(), rule };
+            let domain = name.parse::<TrustDomain>().map_err(|error| wrong(error.to_string()));
+            let read = domain.and_then(|domain| Ok((read(&domain, text)?, domain)));
+            match read {
+                Ok((_, domain)) if domain == self.id().trust_domain() => {
+                    faults.push(wrong("it is the trust domain of this proxy itself".to_owned()));
+                }
+                Ok((authorities, domain)) => drop(all.insert(domain, authorities)),
+                Err(error) => faults.push(error),
+            }
+        }
+        let mut domains = self.domains();
+        faults.extend(self.set_domains(&mut domains, all));
+        faults
+    }
+
+    /// The federated domains, sorted.
+    #[must_use]
+    pub fn federated(&self) -> Vec<String> {
+        self.0.material.load().since.keys().map(ToString::to_string).collect()
+    }
+
+    /// A peer with that id, if its domain is a federated one.
+    #[must_use]
+    pub fn federated_peer(&self, id: &SpiffeId) -> Option<FederatedPeer> {
+        let since = *self.0.material.load().since.get(&id.trust_domain())?;
+        Some(FederatedPeer { identity: self.clone(), id: id.clone(), since })
+    }
+
+    pub(super) fn domains(&self) -> MutexGuard<'_, FederatedDomains> {
+        // Each change replaces a part as a whole.
+        self.0.federated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_domains(
+        &self,
+        domains: &mut FederatedDomains,
+        wanted: BTreeMap<TrustDomain, Authorities>,
+    ) -> Vec<TlsError> {
+        if wanted == domains.authorities {
+            return Vec::new();
+        }
+        let (mut bundles, mut since, mut faults) =
+            (TrustBundles::default(), DomainsSince::new(), Vec::new());
+        let (mut authorities, mut changes) = (BTreeMap::new(), domains.changes);
+        for (domain, wanted) in wanted {
+            if let Err(error) = bundles.add(&domain, &wanted) {
+                faults.push(error);
+                continue;
+            }
+            let had = domains.authorities.get(&domain).zip(domains.since.get(&domain));
+            let first = match had {
+                Some((had, first)) if had.is_subset(&wanted) => *first,
+                _ => {
+                    changes += 1;
+                    changes
+                }
+            };
+            since.insert(domain.clone(), first);
+            authorities.insert(domain, wanted);
+        }
+        *domains = FederatedDomains { bundles, authorities, since: Arc::new(since), changes };
+        let now = self.0.material.load_full();
+        let next = MeshMaterial {
+            certified: Arc::clone(&now.certified),
+            id: now.id.clone(),
+            facts: Arc::clone(&now.facts),
+            own: now.own.clone(),
+            bundles: now.own.and(&domains.bundles),
+            since: Arc::clone(&domains.since),
+        };
+        self.0.material.store(Arc::new(next));
+        faults
+    }
+}
+
+fn read(domain: &TrustDomain, text: &str) -> Result<Authorities, TlsError> {
+    let found = files::certificates_of(Path::new("the bundle"), text.as_bytes());
+    let wrong = |rule| TlsError::Bundle { domain: domain.to_string(), rule };
+    Ok(found.map_err(|error| wrong(error.to_string()))?.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests;
