@@ -57,7 +57,7 @@ fn place_of(spelling: &[u8]) -> usize {
     };
     // Multiplied by 2⁶⁴ divided by the golden ratio, every bit counts in the highest ones.
     let sum = (ends ^ spelling.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    usize::try_from(sum >> (u64::BITS - PLACES.ilog2())).unwrap_or(0)
+    usize::try_from(sum.rotate_left(PLACES.ilog2())).unwrap_or(usize::MAX) % PLACES
 }
 
 #[cfg(test)]

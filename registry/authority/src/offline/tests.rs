@@ -19,6 +19,10 @@ fn now() -> SystemTime {
     Clock::system().wall()
 }
 
+fn moment() -> time::OffsetDateTime {
+    now().into()
+}
+
 fn root() -> RootAuthority {
     RootAuthority::generate(&domain(), Random::system(), now()).unwrap()
 }
@@ -102,19 +106,15 @@ fn a_certificate_that_breaks_a_rule_is_not_installed_and_nothing_changes() {
             "another domain",
             |it| {
                 it.subject_alt_names =
-                    vec![SanType::URI("spiffe://partner.example".try_into().unwrap())]
+                    vec![SanType::URI("spiffe://partner.example".try_into().unwrap())];
             },
             "not of spiffe://shop.example",
         ),
         ("no domain", |it| it.subject_alt_names.clear(), "it is of no name"),
-        (
-            "expired",
-            |it| it.not_after = time::OffsetDateTime::now_utc() - time::Duration::hours(1),
-            "it expires at",
-        ),
+        ("expired", |it| it.not_after = moment() - time::Duration::hours(1), "it expires at"),
         (
             "for ever",
-            |it| it.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(3_650),
+            |it| it.not_after = moment() + time::Duration::days(3_650),
             "longer than 730 days",
         ),
     ];
@@ -127,8 +127,8 @@ fn a_certificate_that_breaks_a_rule_is_not_installed_and_nothing_changes() {
         params.subject_alt_names = vec![SanType::URI("spiffe://shop.example".try_into().unwrap())];
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.not_before = time::OffsetDateTime::now_utc() - time::Duration::hours(2);
-        params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(30);
+        params.not_before = moment() - time::Duration::hours(2);
+        params.not_after = moment() + time::Duration::days(30);
         change(&mut params);
         let chain = params.signed_by(&key, &issuer).unwrap().pem();
         let refused = install(&folder, (&chain, Some(root.certificate()))).err().unwrap();

@@ -136,7 +136,7 @@ fn replica(folder: &Path) -> Result<Replica, KeysError> {
     let former = text(&path).unwrap_or_default().trim().chars().take(64).collect();
     let id: String =
         NoteKey::random_seed()?.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    named(&path, &id, former, |path, text| open(path, text))
+    named(&path, &id, former, open)
 }
 
 /// This process under a new id, which `write` keeps for the next one. A full disk must not keep a registry from starting: nothing

@@ -127,7 +127,7 @@ impl MeshIdentity {
             let first = match had {
                 Some((had, first)) if had.is_subset(&wanted) => *first,
                 _ => {
-                    changes += 1;
+                    changes = changes.saturating_add(1);
                     changes
                 }
             };
