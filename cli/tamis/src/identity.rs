@@ -47,6 +47,9 @@ enum Command {
     )]
     Revoke(Revoke),
     /// Show the authority, and give it an intermediate of a root that stays on another machine.
+    #[command(
+        after_help = "Example, from the registry's machine to the one with the root's key and back:\n  tamis identity authority request --data registry --trust-domain shop.example --out request.pem\n  tamis identity authority sign request.pem --root root.pem --out chain.pem\n  tamis identity authority install chain.pem --data registry --trust-domain shop.example"
+    )]
     Authority(authority::Arguments),
     /// Rotate the intermediate that signs identities; those that the previous one signed stay valid.
     #[command(

@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PublicKeyData, SanType,
 };
-use rustls_pki_types::{CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use tamis_ambient::Random;
 use tamis_transport::{MeshIdentity, SpiffeId, TrustBundles, TrustDomain};
 use tamis_trust::Digest;
 
 use crate::files::{self, Readers};
 use crate::intermediate::IntermediateAuthority;
+use crate::pem::{certificates, parts};
+use crate::request::read_request;
 use crate::root::{RootAuthority, serial};
 use crate::validity;
 use crate::{AuthorityError, SvidLineage};
@@ -24,8 +26,6 @@ pub const SVID_LIFETIME: Duration = Duration::from_secs(3_600);
 pub const SVID_LIFETIME_MIN: Duration = Duration::from_secs(10);
 /// The longest lifetime of an SVID: a stolen key is useful for that long.
 pub const SVID_LIFETIME_MAX: Duration = Duration::from_secs(24 * 3_600);
-/// Longest certificate request in bytes; one for an EC key has about 300.
-const REQUEST_BYTES_MAX: usize = 4_096;
 /// The id in the SVID with which an intermediate is tried out; it never leaves this process.
 const TRIAL: &str = "trial";
 /// The path of the registry's SPIFFE id.
@@ -77,7 +77,7 @@ impl CertificateAuthority {
         let root = files::read(&path("root.pem"))?;
         let bundle = files::read(&path("bundle.pem"))?;
         let root = match (root, &bundle) {
-            (Some(text), _) => Some(read_root(&path("root.pem"), &text)?),
+            (Some(text), _) => Some(RootAuthority::of_text(&path("root.pem"), &text)?),
             (None, Some(_)) => None,
             (None, None) => {
                 let root = RootAuthority::generate(domain, random, now)?;
@@ -439,13 +439,6 @@ impl CertificateAuthority {
     }
 }
 
-/// The certificates of a PEM text, each without blanks.
-pub(crate) fn certificates(text: &str) -> impl Iterator<Item = String> {
-    let parts = text.split("-----BEGIN CERTIFICATE-----").skip(1);
-    let bodies = parts.filter_map(|part| part.split_once("-----END CERTIFICATE-----"));
-    bodies.map(|(body, _)| body.split_ascii_whitespace().collect())
-}
-
 /// Whether a bundle has all roots of another one, first and in their order, as each bundle has that follows.
 #[must_use]
 pub fn extends(bundle: &str, before: &str) -> bool {
@@ -468,65 +461,11 @@ fn unix_time(now: SystemTime) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(validity::seconds(now)))
 }
 
-/// The certificate and the key in a text of both.
-fn parts(text: &str) -> Option<(&str, &str)> {
-    const END: &str = "-----END CERTIFICATE-----";
-    let end = text.find(END)?.checked_add(END.len())?;
-    let (certificate, key) = text.split_at_checked(end)?;
-    Some((certificate, key.trim_start()))
-}
-
-pub(crate) fn read_root(path: &Path, text: &str) -> Result<RootAuthority, AuthorityError> {
-    let broken = |rule: String| AuthorityError::Broken { path: path.to_owned(), rule };
-    let (certificate, key) = parts(text).ok_or_else(|| broken("it has no certificate".into()))?;
-    let certificate = format!("{certificate}\n");
-    RootAuthority::from_pem(&certificate, key).map_err(|error| broken(error.to_string()))
-}
-
 fn read_intermediate(path: &Path, text: &str) -> Result<IntermediateAuthority, AuthorityError> {
     let broken = |rule: String| AuthorityError::Broken { path: path.to_owned(), rule };
     let (certificate, key) = parts(text).ok_or_else(|| broken("it has no certificate".into()))?;
     let certificate = format!("{certificate}\n");
     IntermediateAuthority::from_pem(&certificate, key).map_err(|error| broken(error.to_string()))
-}
-
-/// The key of a certificate request, which its signature proves: the digest of its public key (RFC 5280 §4.1,
-/// `subjectPublicKeyInfo`). `request` is PKCS#10 in DER.
-///
-/// # Errors
-/// [`AuthorityError::Request`].
-pub fn request_key(request: &[u8]) -> Result<Digest, AuthorityError> {
-    Ok(Digest::of(&read_request(request)?.public_key.subject_public_key_info()))
-}
-
-/// Reads a request of a proxy, whose signature proves that it has the key.
-pub(crate) fn read_request(der: &[u8]) -> Result<CertificateSigningRequestParams, AuthorityError> {
-    let broken = |rule| AuthorityError::Request { rule };
-    if der.len() > REQUEST_BYTES_MAX {
-        return Err(broken("it has more than 4,096 bytes"));
-    }
-    let request =
-        CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(der));
-    let request = request.map_err(|error| {
-        broken(match error {
-            rcgen::Error::InvalidCertificationRequestSignature => {
-                "its signature is not of its own key"
-            }
-            rcgen::Error::UnsupportedExtension => {
-                "it asks for an extension that this authority does not give"
-            }
-            rcgen::Error::UnsupportedSignatureAlgorithm => "its key has an unknown algorithm",
-            _ => "it is not a PKCS#10 request",
-        })
-    })?;
-    let algorithm = request.public_key.algorithm();
-    let known =
-        [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519];
-    if known.contains(&algorithm) {
-        Ok(request)
-    } else {
-        Err(broken("its key is not P-256, P-384 or Ed25519"))
-    }
 }
 
 #[cfg(test)]

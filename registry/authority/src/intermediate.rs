@@ -9,8 +9,8 @@ use tamis_transport::{CertificateFacts, TlsError, TrustDomain};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::AuthorityError;
-use crate::offline::{OFFLINE_LIFETIME_MAX, OFFLINE_LIFETIME_MIN};
 use crate::validity;
+use crate::validity::{OFFLINE_LIFETIME_MAX, OFFLINE_LIFETIME_MIN};
 
 /// An intermediate with its key.
 pub struct IntermediateAuthority {

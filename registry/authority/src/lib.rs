@@ -33,12 +33,14 @@ mod intermediate;
 mod join;
 mod lineage;
 mod offline;
+mod pem;
+mod request;
 mod root;
 mod validity;
 
 pub use authority::{
     CertificateAuthority, IssuedSvid, SVID_LIFETIME, SVID_LIFETIME_MAX, SVID_LIFETIME_MIN, extends,
-    node_subject, request_key,
+    node_subject,
 };
 pub use error::AuthorityError;
 pub use intermediate::IntermediateAuthority;
@@ -46,6 +48,6 @@ pub use join::{
     JoinLedger, JoinMaker, JoinRecord, JoinRefusal, JoinToken, JoinTokenError, JoinTokenState,
 };
 pub use lineage::SvidLineage;
-pub use offline::{OFFLINE_LIFETIME, OFFLINE_LIFETIME_MAX, OFFLINE_LIFETIME_MIN};
+pub use request::request_key;
 pub use root::RootAuthority;
-pub use validity::issued;
+pub use validity::{OFFLINE_LIFETIME, OFFLINE_LIFETIME_MAX, OFFLINE_LIFETIME_MIN, issued};

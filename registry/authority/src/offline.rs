@@ -7,28 +7,23 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    CertificateParams, CertificateSigningRequestParams, CidrSubnet, DistinguishedName, DnType,
-    GeneralSubtree, KeyPair, NameConstraints, SanType,
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, KeyPair, SanType,
 };
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject as _;
 use tamis_ambient::Random;
 use tamis_transport::TrustDomain;
 
-use crate::authority::{certificates, read_request};
 use crate::files::{self, Readers};
 use crate::intermediate::IntermediateAuthority;
+use crate::pem::certificates;
+use crate::request::read_request;
 use crate::root::RootAuthority;
+use crate::validity::{OFFLINE_LIFETIME_MAX, OFFLINE_LIFETIME_MIN};
 use crate::{AuthorityError, CertificateAuthority};
 
 /// The key of an intermediate that is asked for, until its certificate comes.
 const NEXT: &str = "next.key";
-/// How long an intermediate is valid that is signed where the root's key is, unless somebody decides otherwise.
-pub const OFFLINE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3_600);
-/// The shortest lifetime of such an intermediate.
-pub const OFFLINE_LIFETIME_MIN: Duration = Duration::from_secs(3_600);
-/// The longest lifetime of such an intermediate.
-pub const OFFLINE_LIFETIME_MAX: Duration = Duration::from_secs(2 * 365 * 24 * 3_600);
 
 impl CertificateAuthority {
     /// A request for the certificate of the next intermediate, PKCS#10 in PEM. Its key is made in the folder and never returned;
@@ -177,19 +172,6 @@ impl RootAuthority {
             return Err(AuthorityError::Request { rule });
         }
         self.sign_intermediate(&asked.public_key, domain, (lifetime, random, now))
-    }
-}
-
-/// What an intermediate vouches for: ids of its trust domain, and so no DNS name and no address. A constraint on URIs would say
-/// which domain; no verifier of ours reads one, so each chain with it would be refused, and they look at the domain themselves.
-pub(crate) fn constraints() -> NameConstraints {
-    NameConstraints {
-        permitted_subtrees: Vec::new(),
-        excluded_subtrees: vec![
-            GeneralSubtree::DnsName(String::new()),
-            GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])),
-            GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])),
-        ],
     }
 }
 

@@ -4,18 +4,17 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, GeneralSubtree,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData, SanType, SerialNumber,
 };
 use tamis_ambient::Random;
 use tamis_transport::{CertificateFacts, TrustDomain};
 
 use crate::AuthorityError;
-use crate::authority::read_root;
 use crate::files;
 use crate::intermediate::IntermediateAuthority;
 use crate::lineage::{SvidLineage, positive};
-use crate::offline::constraints;
+use crate::pem::parts;
 use crate::validity;
 
 /// How long a root is valid.
@@ -116,8 +115,16 @@ impl RootAuthority {
     /// # Errors
     /// [`AuthorityError::Broken`].
     pub fn read(path: &Path) -> Result<Self, AuthorityError> {
-        let text = files::read(path)?.unwrap_or_default();
-        read_root(path, &text)
+        Self::of_text(path, &files::read(path)?.unwrap_or_default())
+    }
+
+    /// Reads the text of that file, a certificate and its key.
+    pub(crate) fn of_text(path: &Path, text: &str) -> Result<Self, AuthorityError> {
+        let broken = |rule: String| AuthorityError::Broken { path: path.to_owned(), rule };
+        let (certificate, key) =
+            parts(text).ok_or_else(|| broken("it has no certificate".into()))?;
+        let certificate = format!("{certificate}\n");
+        Self::from_pem(&certificate, key).map_err(|error| broken(error.to_string()))
     }
 }
 
@@ -150,4 +157,17 @@ pub(crate) fn serial(
     let first = lineage.iter().flat_map(|lineage| &lineage.0);
     octets.iter_mut().zip(first).for_each(|(octet, of_lineage)| *octet = *of_lineage);
     Ok(SerialNumber::from_slice(&octets))
+}
+
+/// What an intermediate vouches for: ids of its trust domain, and so no DNS name and no address. A constraint on URIs would say
+/// which domain; no verifier of ours reads one, so each chain with it would be refused, and they look at the domain themselves.
+fn constraints() -> NameConstraints {
+    NameConstraints {
+        permitted_subtrees: Vec::new(),
+        excluded_subtrees: vec![
+            GeneralSubtree::DnsName(String::new()),
+            GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])),
+            GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])),
+        ],
+    }
 }

@@ -5,6 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rcgen::CertificateParams;
 use time::OffsetDateTime;
 
+/// How long an intermediate is valid that is signed where the root's key is, unless somebody decides otherwise.
+pub const OFFLINE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3_600);
+/// The shortest lifetime of such an intermediate.
+pub const OFFLINE_LIFETIME_MIN: Duration = Duration::from_secs(3_600);
+/// The longest lifetime of such an intermediate.
+pub const OFFLINE_LIFETIME_MAX: Duration = Duration::from_secs(2 * 365 * 24 * 3_600);
+
 /// How far the clock of a peer may be behind the authority's.
 const SKEW: Duration = Duration::from_secs(60);
 

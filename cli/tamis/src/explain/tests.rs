@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// examples.
 const OTHERS: &[&str] = &[
     "listener.name",
+    "peer.spiffe-id",
     "request.attributes",
     "request.body",
     "response.attributes",

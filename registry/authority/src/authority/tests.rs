@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::*;
+use crate::request::REQUEST_BYTES_MAX;
 
 const PAY: &str = "spiffe://shop.example/ns/shop/pay";
 const CART: &str = "spiffe://shop.example/ns/shop/cart";
