@@ -66,7 +66,7 @@ impl Stream {
     pub fn local_address(&self) -> Option<SocketAddr> {
         let plain = match self {
             Self::Plain(plain) => plain,
-            Self::Tls(stream, _) => stream.get_ref().0,
+            Self::Tls(stream, ..) => stream.get_ref().0,
         };
         match plain {
             PlainStream::Tcp(stream) => stream.local_addr().ok(),

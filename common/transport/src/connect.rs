@@ -26,8 +26,8 @@ pub enum PlainStream {
 pub enum Stream {
     /// Without TLS.
     Plain(PlainStream),
-    /// With TLS, and the identity that the peer proved.
-    Tls(Box<tokio_rustls::client::TlsStream<PlainStream>>, PeerIdentity),
+    /// With TLS, the identity that the peer proved, and whether the peer has sent an octet within TLS.
+    Tls(Box<tokio_rustls::client::TlsStream<PlainStream>>, PeerIdentity, bool),
 }
 
 /// Why a connection failed. No byte of a request had been sent, so an attempt at another endpoint is always
@@ -86,7 +86,7 @@ async fn establish(address: &Address, tls: Option<&ClientTls>) -> Result<Stream,
         .connect(plain)
         .await
         .map_err(|source| ConnectError::Tls { address: address.clone(), source })?;
-    Ok(Stream::Tls(Box::new(stream), identity))
+    Ok(Stream::Tls(Box::new(stream), identity, false))
 }
 
 async fn dial(address: &Address) -> io::Result<PlainStream> {
@@ -106,7 +106,7 @@ impl Stream {
     pub fn identity(&self) -> Option<&PeerIdentity> {
         match self {
             Self::Plain(_) => None,
-            Self::Tls(_, identity) => Some(identity),
+            Self::Tls(_, identity, _) => Some(identity),
         }
     }
 
@@ -118,7 +118,7 @@ impl Stream {
     pub fn probe_every(&self, interval: Duration) -> io::Result<()> {
         let plain = match self {
             Self::Plain(plain) => plain,
-            Self::Tls(stream, _) => stream.get_ref().0,
+            Self::Tls(stream, ..) => stream.get_ref().0,
         };
         match plain {
             PlainStream::Tcp(stream) => socket2::SockRef::from(stream).set_tcp_keepalive(
@@ -188,7 +188,39 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        each!(self, Self::Plain, Self::Tls; io => Pin::new(io).poll_read(cx, buf))
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Tls(io, _, answered) => {
+                let before = buf.filled().len();
+                let read = Pin::new(io).poll_read(cx, buf);
+                *answered |= buf.filled().len() > before;
+                if *answered { read } else { read.map_err(refused) }
+            }
+        }
+    }
+}
+
+/// An error of a read, with the kind [`io::ErrorKind::ConnectionRefused`] if the peer refused this side's certificate: with TLS
+/// 1.3 the handshake of a client is over before the server judges the client (RFC 8446 §4.4.2.4), so that the refusal is read
+/// like a response, before anything else. No system gives this kind for a read of an open connection.
+fn refused(error: io::Error) -> io::Error {
+    use rustls::AlertDescription as Alert;
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::AlertReceived(
+            Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::CertificateRequired,
+        )) => io::Error::new(
+            io::ErrorKind::ConnectionRefused,
+            format!("the upstream refuses the certificate of this proxy: {error}"),
+        ),
+        _ => error,
     }
 }
 

@@ -93,6 +93,9 @@ pub(crate) async fn send(
         match written {
             // The other side had closed it meanwhile and nothing was sent: the caller need not know.
             0 if reused => continue,
+            _ if !reused && protocol::is_refused_by(&source) => {
+                return Err(SendFailure::untouched(Cause::ConnectFailure, causes(&source)));
+            }
             0 => return Err(SendFailure::untouched(Cause::Reset, causes(&source))),
             _ if protocol::is_broken_by(&source) => {
                 return Err(SendFailure::protocol(causes(&source)));

@@ -388,6 +388,9 @@ fn failure(error: &h2::Error) -> SendFailure {
     if refused {
         return SendFailure::untouched(Cause::RefusedStream, causes(error));
     }
+    if protocol::is_refused_by(error) {
+        return SendFailure::untouched(Cause::ConnectFailure, causes(error));
+    }
     if protocol::is_broken_by(error) {
         return SendFailure::protocol(causes(error));
     }

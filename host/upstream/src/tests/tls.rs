@@ -88,6 +88,40 @@ async fn each_protocol_is_agreed_on_and_an_upgrade_is_always_http1() {
     .await;
 }
 
+/// With TLS 1.3 a client has finished its handshake when the server judges its certificate, so the refusal comes where a response
+/// would. Nothing read the request, so that another endpoint may have it, a POST too.
+#[tokio::test]
+async fn an_endpoint_that_refuses_our_certificate_is_not_connected_to() {
+    on_worker(async {
+        let (_, client, folder) = sides();
+        let path = |name: &str| folder.path().join(name);
+        let (certificate, key, authority) =
+            (path("server.pem"), path("server.key"), path("ca.pem"));
+        let server = ServerTls::from_files(&certificate, &key, Some(&authority)).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = tcp(&listener);
+        drop(spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let refused = server.accept(stream).await.err().unwrap();
+                assert_eq!(refused.reason(), "no-certificate");
+            }
+        }));
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let (_worker, upstream) = worker(secure(protocol, target.clone(), &client));
+            for method in ["GET", "POST"] {
+                let mut request = get("/");
+                *request.method_mut() = method.parse().unwrap();
+                let failure = fetch(&upstream, request).await.unwrap_err();
+                let what = format!("{protocol:?} {method}: {failure:?}");
+                assert_eq!(failure.cause, Cause::ConnectFailure, "{what}");
+                assert!(failure.untouched && !failure.protocol, "{what}");
+                assert!(failure.detail.contains("refuses the certificate"), "{what}");
+            }
+        }
+    })
+    .await;
+}
+
 /// All wait for the one that connects; each would wait as long again if its failure did not count for them
 /// too.
 #[tokio::test]

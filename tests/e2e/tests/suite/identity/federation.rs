@@ -86,8 +86,8 @@ fn two_meshes_of_two_trust_domains_recognise_each_other_by_bundles_and_until_one
     fs::write(shop.mesh.folder.path().join("other.yaml"), federated("partner.example", &theirs))
         .unwrap();
     let all = ["apply", "-f", ".", "--confirm"];
-    assert_eq!(shop.mesh.refused(&all), "guard.approvals");
     let refused = read(&shop.mesh.ask(&all));
+    assert_eq!(refused["problem"]["refusals"][0]["code"], "guard.approvals", "{refused}");
     let subject = refused["problem"]["subject"].as_str().unwrap().to_owned();
     let bob = shop.person("bob", &["observe", "approve"]);
     shop.mesh.did(&["approve", &subject, "--token-file", &bob]);
@@ -151,7 +151,7 @@ fn the_page_on_federation_does_what_it_says() {
         .collect();
     let [known, gone] = shown.as_slice() else { panic!("{outputs:?}") };
     assert!(known.contains("recognises partner.example") && known.contains("sha256:"), "{known}");
-    assert!(!gone.contains("partner.example"), "{gone}");
+    assert!(!gone.contains("recognises"), "{gone}");
 }
 
 #[test]
