@@ -112,8 +112,8 @@ struct Serve {
     #[arg(long, default_value_t = 0, value_name = "COUNT")]
     approvals: usize,
     /// People other than the one who asks who must approve a filter, a Grant or a TrustPolicy that allows
-    /// filters to do more than the previous one, a Service that begins to take plain text (`mtls: permissive`),
-    /// and another trust domain or authority that is recognised.
+    /// filters to do more than the previous one, a Service that lets in callers without an identity (`mtls:
+    /// permissive`, or `outbound` at every address of a machine), and another trust domain or authority that is recognised.
     #[arg(long, default_value_t = 1, value_name = "COUNT")]
     growth_approvals: usize,
     /// Namespace for grants and trust policies: whoever has the verb operate on all of it decides what

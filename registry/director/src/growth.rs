@@ -6,13 +6,16 @@
 //!
 //! So is another trust domain whose members are recognised, or another authority of it.
 //!
-//! So is a Service that takes plain text. What nothing says about is strict, so its first document is growth too: there is
-//! nothing to remember of one that was removed.
+//! So is a Service that takes plain text, or whose sidecars listen for their application at every address of their machine. What
+//! nothing says about is strict, so its first document is growth too: there is nothing to remember of one that was removed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use serde_json::Value as Json;
-use tamis_resources::{Bytes, GrantSpec, Millis, Rate, Resource, narrowed, uncovered_names};
+use tamis_resources::{
+    Bytes, GrantSpec, Millis, Rate, Resource, ServiceEndpoint, narrowed, uncovered_names,
+};
 use tamis_trust::{Digest, KeyId, Name, Revocation, SignaturePolicy, TrustedKey};
 
 use crate::change::{Change, PlanError, changed};
@@ -39,18 +42,21 @@ impl State {
         Ok(grown)
     }
 
-    /// The Services that would take plain text and do not now. A document that cannot be read changes nothing, and is
-    /// refused elsewhere.
+    /// The Services that would let in callers without an identity and do not now. A document that cannot be read changes nothing,
+    /// and is refused elsewhere.
     fn loosened_services(&self, applied: &ApplyRecord) -> Vec<(String, String)> {
-        let is_permissive = |resource: &Resource| matches!(resource, Resource::Service(spec) if spec.is_permissive());
-        let held = |key: &str| self.desired.documents.by_key.get(key);
-        let written = applied.documents.iter().filter(|one| one.key.starts_with("Service/"));
-        let loosened = written.filter(|one| {
-            read(one).is_ok_and(|document| is_permissive(&document.resource))
-                && !held(&one.key).is_some_and(|held| is_permissive(held.resource()))
-        });
-        let what = "plain text of callers without an identity (mtls: permissive)";
-        loosened.map(|one| (one.key.replacen('/', " ", 1), what.to_owned())).collect()
+        let mut grown = Vec::new();
+        for written in applied.documents.iter().filter(|one| one.key.starts_with("Service/")) {
+            let Ok(now) = read(written) else { continue };
+            let before = match self.desired.documents.by_key.get(&written.key) {
+                Some(held) => lets_in(held.resource()),
+                None => BTreeSet::new(),
+            };
+            let more = lets_in(&now.resource).into_iter().filter(|what| !before.contains(what));
+            let service = written.key.replacen('/', " ", 1);
+            grown.extend(more.map(|what| (service.clone(), what)));
+        }
+        grown
     }
 
     /// Whether `applied` may change what filters may do: most changes do not, and need no computation.
@@ -61,6 +67,28 @@ impl State {
         let files = !applied.files.is_empty() || !applied.removed_files.is_empty();
         files || keys.map(String::as_str).any(authority)
     }
+}
+
+/// Whom a Service lets in that proves no identity, in words.
+fn lets_in(resource: &Resource) -> BTreeSet<String> {
+    let Resource::Service(spec) = resource else { return BTreeSet::new() };
+    let mut found = BTreeSet::new();
+    if spec.is_permissive() {
+        found.insert("plain text of callers without an identity (mtls: permissive)".to_owned());
+    }
+    let open = spec.endpoints.iter().flat_map(own_listeners).filter(|(_, text)| {
+        text.parse::<SocketAddr>().is_ok_and(|at| at.ip().to_canonical().is_unspecified())
+    });
+    found.extend(open.map(|(field, text)| {
+        format!("whoever reaches a machine of it, as the Service itself ({field}: {text} is every address of the machine)")
+    }));
+    found
+}
+
+/// Where a sidecar listens for its own application: who connects there is the Service.
+fn own_listeners(endpoint: &ServiceEndpoint) -> impl Iterator<Item = (&'static str, &String)> {
+    let tcp = endpoint.outbound_tcp.iter().map(|one| ("outboundTcp", &one.address));
+    endpoint.outbound.iter().map(|one| ("outbound", one)).chain(tcp)
 }
 
 /// Grants by filter. Of several for one filter all count, since which of them holds is decided elsewhere.

@@ -85,6 +85,58 @@ fn a_grant_that_allows_more_grows_and_one_that_allows_less_does_not() {
 }
 
 #[test]
+fn a_sidecar_that_is_the_service_for_the_whole_network_grows() {
+    let service = |listens: &serde_json::Value| {
+        let mut endpoint = json!({ "address": "127.0.0.1:1", "sidecar": "10.0.0.1:2" });
+        for (field, value) in listens.as_object().unwrap() {
+            endpoint[field] = value.clone();
+        }
+        let ports = json!([{ "port": 80, "protocol": "http" }]);
+        let spec = json!({ "ports": ports, "identity": "spiffe://m/ns/shop/pay", "endpoints": [endpoint] });
+        document("Service", "shop/pay", &spec)
+    };
+    let tcp = |address: &str| json!({ "outboundTcp": [{ "address": address, "name": "db.shop", "port": 5432 }] });
+    let own = json!({ "outbound": "127.0.0.1:15001" });
+    // Before, after, and which field of after is more; `None` as what is before: there is no such Service.
+    for (before, after, grows) in [
+        (None, own.clone(), None),
+        (None, json!({ "outbound": "10.0.0.1:15001" }), None),
+        (None, json!({ "outbound": "0.0.0.0:15001" }), Some("outbound: 0.0.0.0:15001")),
+        (Some(own.clone()), json!({ "outbound": "[::]:15001" }), Some("outbound: [::]:15001")),
+        (
+            Some(own.clone()),
+            json!({ "outbound": "[::ffff:0.0.0.0]:15001" }),
+            Some("outbound: [::ffff:0.0.0.0]:15001"),
+        ),
+        (Some(own.clone()), tcp("0.0.0.0:5432"), Some("outboundTcp: 0.0.0.0:5432")),
+        (Some(own.clone()), tcp("127.0.0.1:5432"), None),
+        (
+            Some(json!({ "outbound": "0.0.0.0:15001" })),
+            json!({ "outbound": "0.0.0.0:15001" }),
+            None,
+        ),
+        (Some(json!({ "outbound": "0.0.0.0:15001" })), own.clone(), None),
+        (
+            Some(json!({ "outbound": "0.0.0.0:15001" })),
+            json!({ "outbound": "0.0.0.0:15002" }),
+            Some("outbound: 0.0.0.0:15002"),
+        ),
+    ] {
+        let mut world = World::guarded();
+        if let Some(before) = &before {
+            world.append("ada", applied([service(before)]));
+        }
+        let found = world.state.growth(&applied([service(&after)])).unwrap();
+        let wanted: Vec<_> = grows.into_iter().collect();
+        assert_eq!(found.len(), wanted.len(), "{before:?} {after}: {found:?}");
+        for ((what, more), wanted) in found.iter().zip(wanted) {
+            assert_eq!(what, "Service shop/pay");
+            assert!(more.contains(wanted), "{after}: {more}");
+        }
+    }
+}
+
+#[test]
 fn a_service_that_takes_plain_text_grows_and_one_that_takes_it_no_longer_does_not() {
     let service = |mtls: Option<&str>, port: u16| {
         let mut spec = json!({
