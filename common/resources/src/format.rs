@@ -206,7 +206,7 @@ fn endpoint(text: &str) -> bool {
         return path.len() > 1;
     }
     let dns = text.rsplit_once(':').is_some_and(|(host, port)| {
-        is_name(host) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        is_host(host) && port.parse::<u16>().is_ok_and(|port| port > 0)
     });
     dns || text.parse::<std::net::SocketAddr>().is_ok()
 }
@@ -229,13 +229,23 @@ fn is_directory(text: &str) -> bool {
         let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         inner.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())
     };
-    let is_host = |host: &str| is_name(host) || bracketed(host);
+    let is_host = |host: &str| is_host(host) || bracketed(host);
     let with_port = authority.rsplit_once(':').is_some_and(|(host, port)| {
         let digits = port.bytes().all(|byte| byte.is_ascii_digit());
         is_host(host) && digits && port.parse::<u16>().is_ok_and(|port| port > 0)
     });
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\\\"<>^`{|}".contains(&byte);
     (is_host(authority) || with_port) && path.bytes().all(plain)
+}
+
+/// Whether a text is a name of DNS or an IPv4 address in the one form that has one reading: resolvers take `127.1`, `0x7f.1` and
+/// `2130706433` for addresses too, and no name of a host ends in a number (RFC 1123 §2.1, WHATWG URL "ends in a number").
+fn is_host(text: &str) -> bool {
+    let last = text.rsplit('.').next().unwrap_or_default();
+    let hex = last.strip_prefix("0x");
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
+        || hex.is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    text.parse::<std::net::Ipv4Addr>().is_ok() || (is_name(text) && !is_number)
 }
 
 fn is_name(text: &str) -> bool {
@@ -284,6 +294,13 @@ mod tests {
             ("https://127.0.0.1:14000/dir", true),
             ("https://[::1]:14000/dir", true),
             ("https://acme.example", true),
+            ("https://acme.0x.example", true),
+            ("https://127.1:14000/dir", false),
+            ("https://2130706433/dir", false),
+            ("https://0x7f000001/dir", false),
+            ("https://0x7f.0.0.0x1/dir", false),
+            ("https://0177.0.0.1/dir", false),
+            ("https://127.0.0.1.:14000/dir", false),
             ("http://acme.example/directory", false),
             ("https://user@acme.example/directory", false),
             ("https://acme.example:0/directory", false),
@@ -298,6 +315,29 @@ mod tests {
             ("acme.example/directory", false),
         ] {
             assert_eq!(accepts("acme-directory", text), fits, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_a_name_or_an_address_that_everybody_reads_in_the_same_way() {
+        for (text, fits) in [
+            ("127.0.0.1:80", true),
+            ("[::1]:80", true),
+            ("a.example:80", true),
+            ("a1:80", true),
+            ("1a:80", true),
+            ("unix:/run/a", true),
+            ("127.1:80", false),
+            ("127.0.1:80", false),
+            ("0177.0.0.1:80", false),
+            ("2130706433:80", false),
+            ("0x7f000001:80", false),
+            ("0x7f.1:80", false),
+            ("a.example.1:80", false),
+            ("a.example:0", false),
+            ("unix:", false),
+        ] {
+            assert_eq!(accepts("endpoint", text), fits, "{text}");
         }
     }
 

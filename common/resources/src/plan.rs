@@ -140,7 +140,7 @@ plans! {
         /// Those that it takes, sorted by address.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub destinations: Vec<DestinationPlan>,
-        /// What becomes of all others; `None`: it takes no others.
+        /// The rule for all others; `None`: it takes no others.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub others: Option<OthersPlan>,
     }

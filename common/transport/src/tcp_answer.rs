@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 /// How long, and how much, is read of a peer after the last answer, so that it arrives.
 const LINGER: (Duration, u64) = (Duration::from_secs(1), 64 * 1024);
 
-/// What becomes of a connection.
+/// The decision about a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TcpAnswer {
     /// It is open: everything that follows is the service's.

@@ -64,7 +64,7 @@ impl fmt::Display for ApiKeyRefusal {
     }
 }
 
-/// What becomes of a request.
+/// The decision about a request.
 #[derive(Clone, Debug)]
 pub enum KeyDecision {
     /// It passes with these changes.

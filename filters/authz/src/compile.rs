@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::config::{AuthzPolicy, AuthzRule, PathConditionKind, Values};
 use crate::members::listed;
 
-/// What becomes of a request that a rule covers.
+/// The rule for a request that a rule covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// It is allowed.

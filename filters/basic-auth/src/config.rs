@@ -48,7 +48,7 @@ pub struct BasicAuthRules {
     pub secret: String,
     /// The challenge of a refusal (RFC 7617 §2).
     pub challenge: String,
-    /// What becomes of a request without a user.
+    /// The rule for a request without a user.
     pub absent: AnonymousRequestRule,
     /// In lower case.
     pub user_header: Option<String>,

@@ -90,7 +90,7 @@ impl fmt::Display for BasicAuthRefusal {
     }
 }
 
-/// What becomes of a request.
+/// The decision about a request.
 #[derive(Clone, Debug)]
 pub enum UserDecision {
     /// It passes with these changes.

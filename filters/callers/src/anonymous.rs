@@ -1,6 +1,6 @@
 //! Requests that name no caller.
 
-/// What becomes of requests without a key, or without a user and a password.
+/// The rule for requests without a key, or without a user and a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnonymousRequestRule {
     /// They are refused.

@@ -103,7 +103,7 @@ fn the_schema_states_the_defaults() {
     assert!(schema.contains(&format!("\"default\": {}", config::MIN_LENGTH)));
 }
 
-/// What becomes of a response with these fields.
+/// The decision about a response with these fields.
 fn response(status: u16, fields: &[(&str, &str)]) -> Vec<Edit> {
     let (mut compress, interest) = Compress::configure(Config::parse("{}").unwrap()).unwrap();
     let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_bytes())).collect();

@@ -14,11 +14,11 @@ pub struct IpAccessSettings {
     pub allow: Vec<String>,
     /// Addresses and prefixes that may not.
     pub deny: Vec<String>,
-    /// What becomes of an address in no prefix. Default: `deny`.
+    /// The rule for an address in no prefix. Default: `deny`.
     pub otherwise: UnlistedAddressRule,
 }
 
-/// What becomes of an address in no prefix.
+/// The rule for an address in no prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnlistedAddressRule {

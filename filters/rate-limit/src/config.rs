@@ -24,7 +24,7 @@ pub struct LimitSettings {
     /// Fields whose values select the bucket. Default: the address of the client.
     #[serde(default = "by_address")]
     pub key: Vec<String>,
-    /// What becomes of a request without one of the fields.
+    /// The rule for a request without one of the fields.
     #[serde(default)]
     pub absent: MissingFieldRule,
     /// Tokens that a request takes. Default 1.

@@ -23,7 +23,7 @@ pub struct Limit {
     pub window: Option<Duration>,
 }
 
-/// What becomes of a request without one of the fields of a key.
+/// The rule for a request without one of the fields of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MissingFieldRule {

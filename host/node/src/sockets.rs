@@ -203,7 +203,7 @@ struct WantedCertificate<'a> {
     files: &'a ListenerFilesPlan,
     /// A host that it must be for; `None`: any.
     host: Option<&'a str>,
-    /// What becomes of the listener without it.
+    /// The state of the listener without it, in words.
     otherwise: &'static str,
 }
 

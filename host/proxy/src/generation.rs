@@ -49,7 +49,7 @@ pub struct CaptureRules {
     pub others: bool,
 }
 
-/// What becomes of connections to addresses outside of the mesh.
+/// The rule for connections to addresses outside of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EgressRules {
     /// Whether they leave.

@@ -83,7 +83,7 @@ impl AskedRequest {
     }
 }
 
-/// What becomes of a request or a connection.
+/// The decision about a request or a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum AccessOutcome {

@@ -1,4 +1,4 @@
-//! Captured connections: which service an address leads to, and what becomes of those that lead to none.
+//! Captured connections: which service an address leads to, and the rule for those that lead to none.
 //!
 //! The listeners of captured connections share one socket, and the address that the application connected to chooses among
 //! them: one for all services with requests, one for each `tcp` port, and one for the rest.

@@ -134,7 +134,7 @@ shapes! {
         #[schemars(length(max = 2))]
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub dns: Vec<String>,
-        /// What becomes of connections to all other addresses; default: `registry-only`.
+        /// The rule for connections to all other addresses; default: `registry-only`.
         pub egress: Option<Egress>,
     }
     /// Where the application serves a port.

@@ -16,7 +16,7 @@ pub(super) const HANDSHAKES_OF_ADDRESS_MAX: usize = 128;
 /// Connections and handshakes of one address, of IPv6 a network of 64 bits.
 pub(super) const OF_ADDRESS_MAX: usize = 1_024;
 
-/// What becomes of a new handshake.
+/// The decision about a new handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
     /// It is answered.
@@ -43,7 +43,7 @@ struct OfAddress {
 }
 
 impl Places {
-    /// What becomes of a handshake of a client that has, or has not, shown that it has the address.
+    /// The decision about a handshake of a client that has, or has not, shown that it has the address.
     pub(super) fn judge(&self, client: SocketAddr, proved: bool) -> Admission {
         let own = self.by_address.borrow().get(&counted(client.ip())).copied().unwrap_or_default();
         let handshakes = self.handshakes.get();
@@ -59,7 +59,7 @@ impl Places {
         Admission::Prove
     }
 
-    /// Counts a handshake, and what becomes of it.
+    /// Counts a handshake by the decision about it.
     pub(super) fn take(self: &Rc<Self>, client: SocketAddr) -> (HandshakePlace, AddressPlace) {
         let address = counted(client.ip());
         let mut by_address = self.by_address.borrow_mut();

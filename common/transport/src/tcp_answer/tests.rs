@@ -1,4 +1,4 @@
-//! What each first octet means, and what becomes of the rest.
+//! What each first octet means, and the decision about the rest.
 
 use super::*;
 use ReceivedAnswer::{Answered, Missing, Unclear};

@@ -27,7 +27,7 @@ pub(crate) struct ChunkSlot {
     shown_again: usize,
 }
 
-/// What becomes of a chunk.
+/// The decision about a chunk.
 pub(crate) enum ShownChunk {
     /// These bytes go on; none if the filter holds or drops them.
     Pass(Bytes),

@@ -26,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 /// The reason of a handshake that is none.
 const PLAINTEXT: &str = "plaintext";
-/// What becomes of plain text inside the mesh, and the way out.
+/// The rule for plain text inside the mesh, and the way out.
 const LOOSEN: &str = "; the client speaks plain text, and this service takes mTLS alone: give the client a sidecar, or, while \
     callers move into the mesh, add `mtls: permissive` to the `spec` of the Service";
 

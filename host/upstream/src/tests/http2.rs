@@ -288,7 +288,7 @@ fn headers(flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
     [&[0, 0, length, 1, flags, 0, 0, 0, 1], block.as_slice()].concat()
 }
 
-/// What becomes of a response of these frames: the failure, or the names of its fields and trailers.
+/// The result for a response of these frames: the failure, or the names of its fields and trailers.
 async fn answered(frames: Vec<u8>) -> Result<Vec<String>, SendFailure> {
     let (target, _) = server::by_hand(move |_, mut stream| {
         let frames = frames.clone();

@@ -200,7 +200,7 @@ fn connections(old: &TcpPlan, new: &TcpPlan) -> Vec<String> {
     named(rows).collect()
 }
 
-/// Whether what becomes of captured connections differs, and whether the addresses of endpoints do.
+/// Whether the rule for captured connections differs, and whether the addresses of endpoints do.
 fn capture(old: &CapturedPlan, new: &CapturedPlan) -> (bool, bool) {
     let CapturedPlan { destinations, others } = old;
     let egress = |one: &CapturedPlan| one.others.as_ref().map(|others| others.egress);

@@ -403,7 +403,7 @@ impl<'a> Documents<'a> {
             if !before.contains(&address) {
                 needs.add(RequiredRight::Mesh, || {
                     format!(
-                        "{me} has the endpoint {address}, which is the machine of whoever calls it"
+                        "{me} has the address {address}, which is the machine of whoever calls it"
                     )
                 });
             }
@@ -483,10 +483,17 @@ fn identity_need(id: &str, namespace: &str) -> Option<RequiredRight> {
     }
 }
 
-/// The endpoints of a Service by which each proxy reaches its own machine: unix sockets, loopback and link-local addresses,
+/// The addresses of a document by which each proxy reaches its own machine: unix sockets, loopback and link-local addresses,
 /// and names of this machine (RFC 6761 §6.3). What is there may believe whoever comes from the machine itself.
 fn own_machine(document: &Document) -> Vec<&str> {
-    let Resource::Service(spec) = &document.resource else { return Vec::new() };
+    let spec = match &document.resource {
+        Resource::Service(spec) => spec,
+        Resource::Gateway(spec) => {
+            let directory = spec.acme.as_ref().map(|acme| acme.directory.as_str());
+            return directory.filter(|url| is_url_of_own_machine(url)).into_iter().collect();
+        }
+        _ => return Vec::new(),
+    };
     // Where there is a sidecar it alone is reached, and the addresses of its application are on its own machine.
     let reached = spec.endpoints.iter().flat_map(|one| match &one.sidecar {
         Some(sidecar) => vec![sidecar.as_str()],
@@ -496,6 +503,14 @@ fn own_machine(document: &Document) -> Vec<&str> {
         }
     });
     reached.filter(|address| is_own_machine(address)).collect()
+}
+
+/// `url` has the form of an ACME directory's: `https://HOST[:PORT][/PATH]`.
+fn is_url_of_own_machine(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").unwrap_or(url);
+    let authority = rest.split('/').next().unwrap_or_default();
+    let has_port = !authority.ends_with(']') && authority.contains(':');
+    is_own_machine(&if has_port { authority.to_owned() } else { format!("{authority}:443") })
 }
 
 fn is_own_machine(address: &str) -> bool {

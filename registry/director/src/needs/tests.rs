@@ -772,6 +772,36 @@ fn an_endpoint_on_the_machine_of_whoever_calls_it_needs_the_mesh() {
 }
 
 #[test]
+fn a_gateway_that_orders_certificates_from_its_own_machine_needs_the_mesh() {
+    for (directory, own) in [
+        ("https://127.0.0.1:14000/dir", true),
+        ("https://127.0.0.1/dir", true),
+        ("https://[::1]:14000/dir", true),
+        ("https://[::1]/dir", true),
+        ("https://[::ffff:127.0.0.1]", true),
+        ("https://localhost/dir", true),
+        ("https://a.localhost:1/dir", true),
+        ("https://169.254.169.254/latest", true),
+        ("https://acme.example/127.0.0.1", false),
+        ("https://acme.example:14000/dir", false),
+        ("https://[2001:db8::1]/dir", false),
+    ] {
+        let of = |directory: &str| {
+            let acme = json!({ "directory": directory, "termsOfServiceAgreed": true });
+            let listeners = json!([{ "name": "web", "port": 80, "protocol": "HTTP" }]);
+            let spec = json!({ "gatewayClassName": "tamis", "listeners": listeners, "acme": acme });
+            document("Gateway", "a/edge", &spec)
+        };
+        let mut world = World::guarded();
+        let found = needs(&world, applied([of(directory)]));
+        assert_eq!(found.contains(&"Mesh".to_owned()), own, "{directory}: {found:?}");
+        world.append("ada", applied([of("https://acme.example/directory")]));
+        let found = needs(&world, applied([of(directory)]));
+        assert_eq!(found.contains(&"Mesh".to_owned()), own, "changed: {directory}: {found:?}");
+    }
+}
+
+#[test]
 fn a_file_belongs_to_the_documents_that_name_it() {
     let mut world = World::guarded();
     let keys = |path: &str| json!({ "issuers": [{ "jwks": { "file": path } }] });

@@ -91,7 +91,7 @@ fn a_route_of_datagrams_folds_to_the_udp_ports_of_its_backends() {
     assert_eq!(serde_json::from_str::<NodePlan>(&text).unwrap(), plan);
 }
 
-/// A statement of the Gateway API, documents to it, and what becomes of the route: its condition and reason, if one is false, and its
+/// A statement of the Gateway API, documents to it, and the decision about the route: its condition and reason, if one is false, and its
 /// backends.
 struct Must {
     says: &'static str,
