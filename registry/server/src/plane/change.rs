@@ -27,7 +27,7 @@ use tamis_director::{Change, RecordBody};
 
 use crate::plane::problem::body;
 
-pub(crate) use attempts::{Attempt, Attempts};
+pub(crate) use attempts::{AttemptedChange, Attempts};
 pub(crate) use further::{FurtherCheck, agreed};
 pub(crate) use guards::name_capabilities;
 
