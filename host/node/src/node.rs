@@ -20,9 +20,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tamis_engine::{Exporter, FilterSpan, Secrets};
 use tamis_observe::Recorder;
-use tamis_proxy::{MeshCalls, Proxy, ProxyOptions, SlotStatus, Status};
+use tamis_proxy::{Generation, MeshCalls, Proxy, ProxyError, ProxyOptions, SlotStatus, Status};
 use tamis_resources::{NodeName, Problem};
-use tamis_transport::{CertificateOrders, MeshIdentity};
+use tamis_transport::{CertificateOrders, MeshIdentity, TlsError};
 
 /// The options of a node.
 pub struct NodeOptions {
@@ -92,10 +92,8 @@ pub struct Node {
     identity: Option<MeshIdentity>,
 }
 
-/// Makes the identity recognise the trust domains of the plan in force.
-fn federate(identity: Option<&MeshIdentity>, staged: &mut StageResult) {
-    let Some(identity) = identity else { return };
-    let faults = identity.federate(&staged.federated);
+/// Notes which trust domains of a plan are not recognised.
+fn note_unfederated(faults: &[TlsError], staged: &mut StageResult) {
     staged.notes.extend(faults.iter().map(|fault| tamis_transport::causes(fault)));
 }
 
@@ -175,7 +173,8 @@ impl Node {
             proxy.admin = staged.admin.as_ref().and_then(|address| address.parse().ok());
         }
         let identity = proxy.identity.clone();
-        federate(identity.as_ref(), &mut staged);
+        let faults = identity.as_ref().map(|identity| identity.federate(&staged.federated));
+        note_unfederated(&faults.unwrap_or_default(), &mut staged);
         let mut names = AnsweredNames::new(shared.clock, proxy.random);
         let orders = proxy.orders.clone();
         let mut issuance = Issuance::new(kept, orders, (shared.clock, proxy.random));
@@ -204,11 +203,6 @@ impl Node {
             }
         };
         let (mut staged, mut changed) = (staged.redacted(), false);
-        // What is recognised no more is so before the policies that were written for it are gone; what is recognised from now on
-        // is so after them.
-        if let (Some(identity), true) = (&self.identity, staged.generation.is_some()) {
-            identity.withdraw_domains(&staged.federated);
-        }
         match staged.generation.take() {
             None => {
                 staged.notes.push(
@@ -217,10 +211,9 @@ impl Node {
                 );
             }
             Some(generation) if generation.number == before.0 => self.follow_beside(&mut staged),
-            Some(generation) => match self.proxy.swap(generation) {
+            Some(generation) => match self.swap(generation, &mut staged) {
                 Ok(()) => {
                     changed = true;
-                    federate(self.identity.as_ref(), &mut staged);
                     self.follow_beside(&mut staged);
                 }
                 Err(error) => {
@@ -236,6 +229,15 @@ impl Node {
     /// Whether a file of a certificate has changed since the last check.
     pub(crate) fn certificates_changed(&self) -> bool {
         self.staging.lock().unwrap_or_else(PoisonError::into_inner).sockets.changed()
+    }
+
+    /// Serves a generation, and recognises the trust domains of its plan.
+    fn swap(&self, generation: Generation, staged: &mut StageResult) -> Result<(), ProxyError> {
+        let swap = || self.proxy.swap(generation);
+        let Some(identity) = &self.identity else { return swap() };
+        let faults = identity.federate_around(&staged.federated, swap)?;
+        note_unfederated(&faults, staged);
+        Ok(())
     }
 
     /// Answers DNS and orders certificates as the plan in force says.

@@ -5,6 +5,7 @@
 //! contains slots.
 
 mod ask;
+mod call_duration;
 mod chunk;
 mod ended;
 mod instances;

@@ -3,12 +3,14 @@
 pub(crate) mod http1;
 pub(crate) mod http2;
 mod idle;
+mod lease;
 pub(crate) mod place;
 
 use crate::config::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
 use crate::endpoint_state::EndpointState;
 use crate::send::SendFailure;
-use idle::{IdleConnection, PoolTurn};
+use idle::IdleConnection;
+use lease::PoolTurn;
 use place::ConnectionPlace;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

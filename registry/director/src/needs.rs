@@ -123,10 +123,34 @@ impl State {
         Removals { before: Documents::of(all), security: self.desired.security() }
     }
 
+    /// What an apply changes, with the removal of the files that it leaves without a document, and what it needs. `asked` is the
+    /// whole request, including what would not change; `None`: what changes is judged alone.
+    ///
+    /// # Errors
+    /// As [`State::needs`].
+    pub fn judge_apply(
+        &self,
+        mut applied: ApplyRecord,
+        asked: Option<ApplyRecord>,
+        orphans: Orphans,
+    ) -> Result<(ApplyRecord, RequiredRights), PlanError> {
+        let written: BTreeSet<&String> = applied.files.iter().map(|file| &file.path).collect();
+        let mut orphaned = self.orphaned(&applied, orphans);
+        orphaned.retain(|path| !written.contains(path) && !applied.removed_files.contains(path));
+        applied.removed_files.extend(orphaned);
+        let needs = match asked {
+            None => self.needs_of_apply(&applied)?,
+            Some(asked) => {
+                let removed_files = applied.removed_files.clone();
+                self.needs_of_apply(&ApplyRecord { removed_files, ..asked })?
+            }
+        };
+        Ok((applied, needs))
+    }
+
     /// Files that no document names once `applied` is in force: those that documents named which it removes
     /// or changes, or all such files.
-    #[must_use]
-    pub fn orphaned(&self, applied: &ApplyRecord, files: Orphans) -> Vec<String> {
+    fn orphaned(&self, applied: &ApplyRecord, files: Orphans) -> Vec<String> {
         let keys = applied.documents.iter().map(|one| &one.key).chain(&applied.removed);
         let going: BTreeSet<&String> = keys.collect();
         let named = going.iter().filter_map(|key| self.documents().get(*key));

@@ -5,8 +5,8 @@ use crate::breaker::ask_breaker;
 use crate::chain::Chain;
 use crate::exchange::ExchangeState;
 use crate::failure::AttemptFailure;
-use crate::heads::is_grpc;
-use http::{HeaderMap, Response, StatusCode};
+use crate::heads::grpc_status;
+use http::{Response, StatusCode};
 use http_body::Body as _;
 use std::time::Duration;
 use tamis_exchange::{Body, Cause, Fault, Refusal};
@@ -115,14 +115,6 @@ pub(crate) fn is_failure(response: &Response<Body>) -> bool {
                 && response.status() != StatusCode::LOOP_DETECTED
         }
     }
-}
-
-/// `grpc-status` of a response without body.
-pub(super) fn grpc_status(headers: &HeaderMap) -> Option<u32> {
-    if !is_grpc(headers) {
-        return None;
-    }
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
 /// Whether the retry filter wants to be called for this response. About a loop nobody is asked: every proxy in it would

@@ -17,13 +17,6 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .map(str::trim)
 }
 
-/// Whether a message is of gRPC: then its sender expects a gRPC status. One of gRPC-Web is not.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
-    rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';' | b' ', ..]))
-}
-
 /// Removes hop-by-hop fields, including those that `connection` lists (RFC 9110 §7.6.1).
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // Looking at each name once is cheaper than searching for each of the names, and most messages contain

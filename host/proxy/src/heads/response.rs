@@ -1,6 +1,7 @@
 //! The head of a response on its way from an upstream: the fields that end here, and those that this proxy adds.
 
-use super::fields::{RETRIES, is_grpc, one_length, remove_hop_by_hop};
+use super::fields::{RETRIES, one_length, remove_hop_by_hop};
+use super::grpc::is_grpc;
 use super::owners::Owners;
 use super::via;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};

@@ -1,6 +1,7 @@
 //! The instances of a filter in one worker.
 
-use super::long_calls::{CallDuration, LongCallTurns};
+use super::call_duration::CallDuration;
+use super::long_calls::LongCallTurns;
 use super::question::Question;
 use std::cell::{Cell, RefCell};
 use tamis_engine::{CallFault, Filter, Instance};
@@ -42,10 +43,7 @@ impl Instances {
         hook: impl FnOnce(&mut Instance) -> Result<R, CallFault>,
     ) -> Result<R, CallFault> {
         self.check_trust()?;
-        let (since, epochs) = (self.duration.begin(), self.filter.epochs());
-        let answer = hook(&mut self.direct.borrow_mut());
-        self.duration.end(since, self.filter.epochs().saturating_sub(epochs));
-        answer
+        self.duration.measure(|| self.filter.epochs(), || hook(&mut self.direct.borrow_mut()))
     }
 
     /// An exchange keeps its filters to its end, which may be far away: one that is not trusted any more is not asked.

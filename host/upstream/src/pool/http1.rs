@@ -6,7 +6,8 @@
 mod body;
 
 use super::Pool;
-use super::idle::{Lease, PoolTurn, last_used, watch};
+use super::idle::{last_used, watch};
+use super::lease::{LeasedConnection, PoolTurn};
 use super::place::{ConnectionPlace, PlacedStream, TunnelPlace};
 use crate::config::Protocol;
 use crate::protocol;
@@ -124,7 +125,7 @@ fn failure(error: &Http1ClientError) -> SendFailure {
 
 /// The response whose head has arrived.
 fn receive(
-    mut lease: Lease,
+    mut lease: LeasedConnection,
     (request, place): (OutgoingRequest<Body>, Option<TunnelPlace>),
     head: ResponseHead,
 ) -> (Response<Body>, Option<Tunnel>) {
@@ -156,17 +157,17 @@ fn receive(
 
 /// A connection. Rare states are boxed: otherwise the state of every exchange would include their size, and
 /// it is moved more than once.
-async fn take(pool: &Rc<Pool>) -> Result<Lease, SendFailure> {
+async fn take(pool: &Rc<Pool>) -> Result<LeasedConnection, SendFailure> {
     if pool.nobody_waits() {
         if let Some(connection) = last_used(pool) {
-            return Ok(Lease::new(pool, connection, true));
+            return Ok(LeasedConnection::new(pool, connection, true));
         }
         if let Some(place) = ConnectionPlace::take(pool) {
             return Box::pin(open(pool, place)).await;
         }
     }
     match Box::pin(wait(pool)).await? {
-        PoolTurn::Connection(connection) => Ok(Lease::new(pool, connection, true)),
+        PoolTurn::Connection(connection) => Ok(LeasedConnection::new(pool, connection, true)),
         PoolTurn::Place(place) => Box::pin(open(pool, place)).await,
     }
 }
@@ -186,7 +187,7 @@ async fn wait(pool: &Pool) -> Result<PoolTurn, SendFailure> {
 }
 
 /// Opens a connection.
-async fn open(pool: &Rc<Pool>, place: ConnectionPlace) -> Result<Lease, SendFailure> {
+async fn open(pool: &Rc<Pool>, place: ConnectionPlace) -> Result<LeasedConnection, SendFailure> {
     let stream = match pool.open(Protocol::Http1).await {
         Ok(stream) => stream,
         Err(failure) => {
@@ -198,5 +199,5 @@ async fn open(pool: &Rc<Pool>, place: ConnectionPlace) -> Result<Lease, SendFail
     watch(pool);
     let limits = pool.settings.borrow().response;
     let connection = ClientConnection::new(PlacedStream::new(stream, place), limits);
-    Ok(Lease::new(pool, Box::new(connection), false))
+    Ok(LeasedConnection::new(pool, Box::new(connection), false))
 }

@@ -1,7 +1,7 @@
-//! Idle HTTP/1 connections, and how a connection in use comes back to them.
+//! Idle HTTP/1 connections: which of them a request gets, and which are closed. `lease` puts them here.
 
 use super::Pool;
-use super::place::{ConnectionPlace, PlacedStream};
+use super::place::PlacedStream;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -18,56 +18,14 @@ pub(crate) struct IdleConnection {
 }
 
 impl IdleConnection {
+    pub(super) fn new(connection: Connection, since: Instant) -> Self {
+        Self { connection, since }
+    }
+
     /// Whether it is open and was not idle for too long. `cx` is woken when it ends.
     fn is_usable(&mut self, limit: Duration, now: Instant, cx: &mut Context<'_>) -> bool {
         let idle = now.saturating_duration_since(self.since);
         idle < limit && self.connection.poll_ended(cx).is_pending()
-    }
-}
-
-/// What a waiting request gets.
-pub(crate) enum PoolTurn {
-    /// A connection that another request has released.
-    Connection(Connection),
-    /// Permission to open one.
-    Place(ConnectionPlace),
-}
-
-/// A connection in use. Dropped before it is given back, it is closed and its place is free.
-pub(crate) struct Lease {
-    pub(super) connection: Option<Connection>,
-    pool: Rc<Pool>,
-    /// Whether it served a request before.
-    pub(super) reused: bool,
-}
-
-impl Lease {
-    pub(super) fn new(pool: &Rc<Pool>, connection: Connection, reused: bool) -> Self {
-        Self { connection: Some(connection), pool: Rc::clone(pool), reused }
-    }
-
-    /// The connection; `None` only once it was taken out.
-    pub(super) fn connection(&mut self) -> Option<&mut Connection> {
-        self.connection.as_mut()
-    }
-
-    /// Returns it to the pool if another request may follow.
-    pub(super) fn give_back(mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        if connection.is_reusable() {
-            keep(&self.pool, connection);
-        } else {
-            drop(connection);
-            self.pool.offer();
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.connection.take().is_some() {
-            self.pool.offer();
-        }
     }
 }
 
@@ -81,25 +39,6 @@ pub(super) fn last_used(pool: &Pool) -> Option<Connection> {
             return Some(last.connection);
         }
     }
-}
-
-/// Gives the connection to the request that has waited longest, or stores it as idle.
-fn keep(pool: &Pool, mut connection: Connection) {
-    while let Some(waiter) = pool.next_waiter() {
-        match waiter.send(PoolTurn::Connection(connection)) {
-            Err(PoolTurn::Connection(back)) => connection = back,
-            Ok(()) | Err(PoolTurn::Place(_)) => return,
-        }
-    }
-    let elsewhere = pool.state.queue.waiting() > 0;
-    if !elsewhere && !pool.closed.get() && pool.watched(|cx| connection.poll_ended(cx).is_pending())
-    {
-        let since = pool.state.clock.now();
-        pool.idle.borrow_mut().push(IdleConnection { connection, since });
-        return;
-    }
-    drop(connection);
-    pool.offer();
 }
 
 /// Notices the end of the pool's idle connections, all of them in one task.

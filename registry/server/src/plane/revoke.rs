@@ -9,8 +9,10 @@ use tamis_director::{self as director, RecordBody, RevocationTarget, State};
 use tamis_sync::placed;
 use tamis_trust::{Digest, Refused, SignaturePolicy, VerificationRequest, verify_manifest};
 
-use crate::plane::change::{Attempt, Attempts};
+use crate::plane::change::{AttemptedChange, Attempts};
 use crate::plane::control::Control;
+use crate::plane::control::commit::WriteTurn;
+use crate::plane::control::compute_turns::ComputingPlace;
 use crate::plane::parse::digest;
 use crate::plane::problem::{bad, missing, problem, refused};
 use crate::plane::rights::AuthorizedCaller;
@@ -19,6 +21,34 @@ use crate::plane::rights::AuthorizedCaller;
 const MAX_REASON_BYTES: usize = 1_000;
 /// Services that a refusal names.
 const NAMED: usize = 5;
+
+/// A revocation as `attempts` makes it.
+struct RevokeAttempt<'a> {
+    control: &'a Control,
+    holder: &'a AuthorizedCaller,
+    request: &'a RevokeRequest,
+    what: &'a RevocationTarget,
+}
+
+impl AttemptedChange for RevokeAttempt<'_> {
+    /// What the state had decided, and what it stops then.
+    type Check = (u64, Vec<StoppedSlot>);
+    type Done = RevocationView;
+
+    async fn check(&self, _: ComputingPlace<'_>) -> Result<Self::Check, ApiProblem> {
+        let decided = self.control.state().decided();
+        Ok((decided, self.control.stops(self.what).await?))
+    }
+
+    async fn decide(
+        &self,
+        check: Self::Check,
+        turn: WriteTurn<'_>,
+    ) -> Result<Option<RevocationView>, ApiProblem> {
+        let Self { control, holder, request, what } = *self;
+        control.decide_revocation(holder, request, (what, check), turn).await
+    }
+}
 
 impl Control {
     /// Revokes a digest or a key: it can no longer be pinned. What runs keeps running, unless the request
@@ -41,26 +71,19 @@ impl Control {
         }
         let what = self.withdrawn(request)?;
         // What is revoked may do harm now.
-        let mut attempts = Attempts::urgent(holder);
-        loop {
-            let attempt = attempts.next(self).await?;
-            if let Some(view) = self.try_revoke(holder, request, &what, attempt).await? {
-                return Ok(view);
-            }
-        }
+        let revoking = RevokeAttempt { control: self, holder, request, what: &what };
+        Attempts::urgent(holder).run(self, &revoking).await
     }
 
     /// Revokes it with what it stops in the state that it is written to; `None`: something else was decided meanwhile, so that
     /// it may stop more.
-    async fn try_revoke(
+    async fn decide_revocation(
         &self,
         holder: &AuthorizedCaller,
         request: &RevokeRequest,
-        what: &RevocationTarget,
-        attempt: Attempt<'_>,
+        (what, (decided, stops)): (&RevocationTarget, (u64, Vec<StoppedSlot>)),
+        turn: WriteTurn<'_>,
     ) -> Result<Option<RevocationView>, ApiProblem> {
-        let decided = self.state().decided();
-        let stops = attempt.within(self.stops(what)).await?;
         let asks = request.now && !request.confirm && !stops.is_empty();
         let body = RecordBody::from(director::RevocationRecord {
             what: what.clone(),
@@ -79,8 +102,7 @@ impl Control {
             }
             Ok((vec![body.clone()], true))
         };
-        let (revision, written) =
-            self.commit_in_turn(attempt.into_turn(self).await, holder, decide).await?;
+        let (revision, written) = self.commit_in_turn(turn, holder, decide).await?;
         Ok(written.then(|| self.revocation(holder, request, (what, revision, stops))))
     }
 

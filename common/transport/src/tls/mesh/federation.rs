@@ -51,12 +51,25 @@ impl FederatedPeer {
 }
 
 impl MeshIdentity {
-    /// Takes from the federated domains what is not in `wanted`: PEM text by domain. Adds nothing. Handshakes count on it from
-    /// now on, and peers of a domain that loses an authority stand no longer.
+    /// Makes these the federated domains around a `swap` of what is served: what is recognised no more is so before the policies
+    /// that were written for it are gone, and what is recognised from now on is so after them. Returns the domains that were
+    /// left out, as [`Self::federate`].
     ///
     /// # Errors
-    /// None: what cannot be read is taken away.
-    pub fn withdraw_domains(&self, wanted: &BTreeMap<String, String>) {
+    /// That of `swap`. Nothing is added then, and what was to be withdrawn stays so.
+    pub fn federate_around<E>(
+        &self,
+        wanted: &BTreeMap<String, String>,
+        swap: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Vec<TlsError>, E> {
+        self.withdraw_domains(wanted);
+        swap()?;
+        Ok(self.federate(wanted))
+    }
+
+    /// Takes from the federated domains what is not in `wanted`: PEM text by domain. Adds nothing, and takes away what cannot be
+    /// read. Handshakes count on it from now on, and peers of a domain that loses an authority stand no longer.
+    fn withdraw_domains(&self, wanted: &BTreeMap<String, String>) {
         let mut domains = self.domains();
         let kept = domains.authorities.iter().filter_map(|(domain, had)| {
             let wanted = wanted.get(domain.as_str()).and_then(|text| read(domain, text).ok())?;

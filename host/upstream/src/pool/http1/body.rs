@@ -1,6 +1,6 @@
 //! The content of a response on its way from its connection.
 
-use crate::pool::idle::Lease;
+use crate::pool::lease::LeasedConnection;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::future::poll_fn;
@@ -13,11 +13,11 @@ use tokio::sync::mpsc;
 /// Content read by whoever polls it. The connection goes back to its pool with the last piece; dropped before, it is closed.
 pub(crate) struct ResponseBody {
     /// `None`: the content has ended.
-    lease: Option<Lease>,
+    lease: Option<LeasedConnection>,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(lease: Lease) -> Self {
+    pub(crate) fn new(lease: LeasedConnection) -> Self {
         Self { lease: Some(lease) }
     }
 }
@@ -31,12 +31,12 @@ impl HttpBody for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let Some(connection) = this.lease.as_mut().and_then(Lease::connection) else {
+        let Some(connection) = this.lease.as_mut().and_then(LeasedConnection::connection) else {
             return Poll::Ready(None);
         };
         let frame = ready!(connection.poll_frame(cx));
         if connection.is_done() || !matches!(frame, Some(Ok(_))) {
-            this.lease.take().into_iter().for_each(Lease::give_back);
+            this.lease.take().into_iter().for_each(LeasedConnection::give_back);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(BodyError::peer)))
     }
@@ -55,7 +55,7 @@ impl HttpBody for ResponseBody {
 }
 
 /// The content of a response that began before its request was written whole: a task moves both.
-pub(super) fn both_ways(mut lease: Lease, mut request: OutgoingRequest<Body>) -> Body {
+pub(super) fn both_ways(mut lease: LeasedConnection, mut request: OutgoingRequest<Body>) -> Body {
     let length = lease.connection().and_then(|connection| connection.content_left());
     let (send, frames) = mpsc::channel(1);
     drop(tokio::task::spawn_local(async move {
@@ -72,7 +72,7 @@ pub(super) fn both_ways(mut lease: Lease, mut request: OutgoingRequest<Body>) ->
 
 /// Moves the rest of the request and all of the response; true if the connection is whole after that.
 async fn move_both(
-    lease: &mut Lease,
+    lease: &mut LeasedConnection,
     request: &mut OutgoingRequest<Body>,
     send: &mpsc::Sender<Result<Frame<Bytes>, BodyError>>,
 ) -> bool {

@@ -5,7 +5,6 @@
 
 #![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tamis_api::{ApiProblem, ApplyRequest, ApplyResult, Diff, GrowthView, PlanResult};
@@ -20,6 +19,7 @@ use super::guards::{
 };
 use super::preview::ApplyPreview;
 use super::propose::proposal;
+use super::requested::{RequestedChange, requested};
 use super::{records, room};
 use crate::plane::control::Control;
 use crate::plane::control::commit;
@@ -361,33 +361,18 @@ fn read_request(
     AskedApply { holder, request, parsed, purpose, .. }: &AskedApply,
     state: &State,
 ) -> Result<(director::ApplyRecord, RequiredRights), ApiProblem> {
-    let removals = state.removals();
-    let may = |key: &str| {
-        let needs = removals.needs(key);
-        holder.holds_all(Verb::Operate, needs.iter().map(|(need, _)| need))
-    };
-    let sources::ReadDocuments { mut applied, asked } =
-        sources::read(request, parsed, state, &may)?;
+    let may = |needs: &RequiredRights| holds_all(holder, needs);
+    let RequestedChange { applied, asked } = requested(request, parsed, state, &may)?;
     let named = asked.documents.iter().map(|one| &one.key).chain(&request.removed);
     must_concern(holder, named, *purpose)?;
     // Before anything else is computed from the documents, and after it is known that they are the caller's: how much
     // others have is not for everybody to find out.
     room::must_fit(state, &applied)?;
-    let all = request.prune && holder.may_at(Verb::Operate, "*");
-    let orphans = if all { Orphans::All } else { Orphans::OfChange };
-    let written: BTreeSet<&String> = applied.files.iter().map(|file| &file.path).collect();
-    let mut orphaned = state.orphaned(&applied, orphans);
-    orphaned.retain(|path| !written.contains(path) && !applied.removed_files.contains(path));
-    applied.removed_files.extend(orphaned);
     // A caller with all rights is only checked for what changes.
-    let asked = if holder.may_at(Verb::Operate, "*") {
-        applied.clone()
-    } else {
-        let removed_files = applied.removed_files.clone();
-        director::ApplyRecord { removed_files, ..asked }
-    };
-    let needs = state.needs(&Change::Apply(asked)).map_err(|error| impossible(&error))?;
-    Ok((applied, needs))
+    let all = holder.may_at(Verb::Operate, "*");
+    let asked = (!all).then_some(asked);
+    let orphans = if all && request.prune { Orphans::All } else { Orphans::OfChange };
+    state.judge_apply(applied, asked, orphans).map_err(|error| impossible(&error))
 }
 
 /// Refuses a caller who may neither change nor, for a plan, see a document by its own place: its existence and its content

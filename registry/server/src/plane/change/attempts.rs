@@ -24,6 +24,27 @@ pub(crate) const ATTEMPTS: usize = 2;
 /// How often it is checked while nobody else writes in this process; other replicas may.
 const ALONE: usize = 5;
 
+/// A change that is checked while others write.
+pub(crate) trait AttemptedChange: Sync {
+    /// What was found about it. It holds as long as nothing else is decided.
+    type Check: Send;
+    /// What became of it.
+    type Done: Send;
+
+    /// Reads and computes what it is about, on the state of now, in that place.
+    fn check(
+        &self,
+        place: ComputingPlace<'_>,
+    ) -> impl Future<Output = Result<Self::Check, ApiProblem>> + Send;
+
+    /// Writes it in the turn of the attempt; `None`: something else was decided since it was checked.
+    fn decide(
+        &self,
+        check: Self::Check,
+        turn: WriteTurn<'_>,
+    ) -> impl Future<Output = Result<Option<Self::Done>, ApiProblem>> + Send;
+}
+
 /// The attempts of a change of a caller.
 pub(crate) struct Attempts<'a> {
     holder: &'a AuthorizedCaller,
@@ -38,7 +59,7 @@ pub(crate) struct Attempts<'a> {
 struct TimeLeft(Arc<Mutex<Duration>>);
 
 /// One of them.
-pub(crate) struct Attempt<'a> {
+struct Attempt<'a> {
     holder: &'a AuthorizedCaller,
     is_urgent: bool,
     /// Where everybody else waits for it: the turns to compute and to write.
@@ -73,11 +94,30 @@ impl<'a> Attempts<'a> {
         Self { holder, is_urgent: true, made: 0, left: TimeLeft::whole() }
     }
 
+    /// Makes them until one is written.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] of the change; or when others overtook all attempts, there is no turn for one, or its check takes too long.
+    pub(crate) async fn run<C: AttemptedChange>(
+        mut self,
+        control: &'a Control,
+        change: &C,
+    ) -> Result<C::Done, ApiProblem> {
+        loop {
+            let attempt = self.next(control).await?;
+            let checked = attempt.within(change.check(attempt.place())).await?;
+            let turn = attempt.into_turn(control).await;
+            if let Some(done) = change.decide(checked, turn).await? {
+                return Ok(done);
+            }
+        }
+    }
+
     /// The next one.
     ///
     /// # Errors
     /// [`ApiProblem`] when others overtook all of them, or there is no turn for it.
-    pub(crate) async fn next(&mut self, control: &'a Control) -> Result<Attempt<'a>, ApiProblem> {
+    async fn next(&mut self, control: &'a Control) -> Result<Attempt<'a>, ApiProblem> {
         let (holder, is_urgent, left) = (self.holder, self.is_urgent, self.left.clone());
         self.made = self.made.saturating_add(1);
         if self.made <= ATTEMPTS {
@@ -98,7 +138,7 @@ impl<'a> Attempts<'a> {
 
 impl<'a> Attempt<'a> {
     /// Where it is computed.
-    pub(crate) fn place(&self) -> ComputingPlace<'_> {
+    fn place(&self) -> ComputingPlace<'_> {
         match &self.alone {
             None => ComputingPlace::Own(self.holder, Size::Small),
             Some(turn) => ComputingPlace::In(&turn.computing),
@@ -109,7 +149,7 @@ impl<'a> Attempt<'a> {
     ///
     /// # Errors
     /// [`ApiProblem`] of `check`, or when it takes too long.
-    pub(crate) async fn within<T>(
+    async fn within<T>(
         &self,
         check: impl Future<Output = Result<T, ApiProblem>>,
     ) -> Result<T, ApiProblem> {
@@ -123,7 +163,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Ends it: the turn to write.
-    pub(crate) async fn into_turn(self, control: &'a Control) -> WriteTurn<'a> {
+    async fn into_turn(self, control: &'a Control) -> WriteTurn<'a> {
         let decision = match self.decision {
             None if !self.is_urgent => Some(control.decision().await),
             held => held,

@@ -7,13 +7,15 @@ use tamis_director::{Change, PinRecord, RequiredRights, ServicePin, State, Unpin
 use tamis_oci::Verb;
 use tamis_trust::{Digest, Name, Version};
 
-use super::attempts::{Attempt, Attempts};
+use super::attempts::{AttemptedChange, Attempts};
 use super::guards::{ChangeCaller, name_capabilities};
 use super::planned::PlannedChange;
 use super::propose::proposal;
 use super::records;
 use crate::plane::control::Control;
 use crate::plane::control::artifacts::WholeArtifact;
+use crate::plane::control::commit::WriteTurn;
+use crate::plane::control::compute_turns::ComputingPlace;
 use crate::plane::parse::{known_digest, name, version};
 use crate::plane::problem::{bad, missing, refused};
 use crate::plane::rights::AuthorizedCaller;
@@ -21,10 +23,22 @@ use crate::plane::view;
 
 /// What was found about a pin. It holds as long as nothing else is decided.
 struct PinCheck {
+    /// What the state had decided when it was found.
+    decided: u64,
     change: Change,
     signers: Vec<String>,
     planned: PlannedChange,
     /// What it may do that those before could not.
+    added: Vec<GrowthView>,
+}
+
+/// What was found about the removal of a pin.
+struct UnpinCheck {
+    /// What the state had decided when it was found.
+    decided: u64,
+    change: Change,
+    planned: PlannedChange,
+    /// What runs in its place may do that it could not.
     added: Vec<GrowthView>,
 }
 
@@ -107,30 +121,24 @@ impl Control {
         self.must_be_pinnable(&pin)?;
         // Read once, for all who judge it, and before anybody waits for this change.
         let artifact = self.stored_artifact(holder, &pin.filter, &pin.digest).await?;
-        let mut attempts = Attempts::new(holder);
-        loop {
-            let attempt = attempts.next(self).await?;
-            if let Some(pinned) = self.try_pin(holder, (&pin, &artifact), attempt).await? {
-                return Ok(pinned);
-            }
-        }
+        let needs = RequiredRights::of_services([pin.service.as_str()]);
+        let pinning =
+            PinAttempt { control: self, holder, pin: &pin, artifact: &artifact, needs: &needs };
+        Attempts::new(holder).run(self, &pinning).await
     }
 
-    /// Pins what is checked against the state; `None`: something else was decided meanwhile.
-    async fn try_pin(
+    /// Pins what was checked; `None`: something else was decided meanwhile.
+    async fn decide_pin(
         &self,
         holder: &AuthorizedCaller,
-        (pin, artifact): (&ResolvedPin, &WholeArtifact),
-        attempt: Attempt<'_>,
+        (pin, needs): (&ResolvedPin, &RequiredRights),
+        PinCheck { decided, change, signers, planned, added }: PinCheck,
+        turn: WriteTurn<'_>,
     ) -> Result<Option<PinResult>, ApiProblem> {
-        let decided = self.state().decided();
-        let needs = RequiredRights::of_services([pin.service.as_str()]);
-        let checked = attempt.within(self.check_pin(holder, (pin, artifact), &needs, &attempt));
-        let PinCheck { change, signers, planned, added } = checked.await?;
         let guards = self.0.rules.guards_for(&added);
-        let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm: pin.confirm };
+        let caller = ChangeCaller { holder, needs, guards: &guards, confirm: pin.confirm };
         let decide = |state: &State| {
-            holder.must_hold(Verb::Operate, &needs)?;
+            holder.must_hold(Verb::Operate, needs)?;
             // All checks were made against the state at `decided`.
             if state.decided() != decided {
                 return Ok((Vec::new(), None));
@@ -142,7 +150,7 @@ impl Control {
             let records = if nothing { Vec::new() } else { records(change.clone())? };
             Ok((records, Some(view::diff::diff(effect, Default::default(), holder))))
         };
-        let (turn, proposal) = (attempt.into_turn(self).await, proposal(&change, &needs));
+        let proposal = proposal(&change, needs);
         let (revision, diff) = self.commit_or_propose(turn, holder, &proposal, decide).await?;
         let Some(diff) = diff else { return Ok(None) };
         let state = self.state();
@@ -163,14 +171,15 @@ impl Control {
         holder: &AuthorizedCaller,
         (pin, artifact): (&ResolvedPin, &WholeArtifact),
         needs: &RequiredRights,
-        attempt: &Attempt<'_>,
+        place: ComputingPlace<'_>,
     ) -> Result<PinCheck, ApiProblem> {
+        let decided = self.state().decided();
         self.must_be_pinnable(pin)?;
         let previous = self.previous_digests(pin);
         let verified = self.verify_artifact(&pin.filter, artifact).await?;
         let change = Change::Pin(pin.record(verified.version));
         holder.must_hold(Verb::Operate, needs)?;
-        let (at, place) = ((pin.service.as_str(), &pin.filter), attempt.place());
+        let at = (pin.service.as_str(), &pin.filter);
         let planned = self.planned_change(place, &change, at).await?;
         let mut added = Vec::new();
         for before in previous {
@@ -184,7 +193,7 @@ impl Control {
         }
         self.check_configurations(place, &planned, Some(artifact)).await?;
         let signers = verified.signers.into_iter().map(|signer| signer.0).collect();
-        Ok(PinCheck { change, signers, planned, added })
+        Ok(PinCheck { decided, change, signers, planned, added })
     }
 
     fn must_be_pinnable(&self, pin: &ResolvedPin) -> Result<(), ApiProblem> {
@@ -217,57 +226,59 @@ impl Control {
         holder: &AuthorizedCaller,
         request: &UnpinRequest,
     ) -> Result<PinResult, ApiProblem> {
-        let mut attempts = Attempts::new(holder);
-        loop {
-            let attempt = attempts.next(self).await?;
-            if let Some(unpinned) = self.try_unpin(holder, request, attempt).await? {
-                return Ok(unpinned);
-            }
-        }
+        let needs = RequiredRights::of_services([request.service.as_str()]);
+        let unpinning = UnpinAttempt { control: self, holder, request, needs: &needs };
+        Attempts::new(holder).run(self, &unpinning).await
     }
 
-    /// Removes a pin as it is checked against the state; `None`: something else was decided meanwhile.
-    async fn try_unpin(
+    /// What the removal of a pin is about, on the state of now.
+    async fn check_unpin(
         &self,
         holder: &AuthorizedCaller,
         request: &UnpinRequest,
-        attempt: Attempt<'_>,
-    ) -> Result<Option<PinResult>, ApiProblem> {
+        needs: &RequiredRights,
+        place: ComputingPlace<'_>,
+    ) -> Result<UnpinCheck, ApiProblem> {
         let decided = self.state().decided();
         let filter = name(&request.filter)?;
-        let place = (request.service.as_str(), &filter);
-        let digests = unpinned(&self.state(), place);
+        let at = (request.service.as_str(), &filter);
+        let digests = unpinned(&self.state(), at);
         let record = UnpinRecord { service: request.service.clone(), filter: filter.clone() };
         let change = Change::Unpin(record);
-        let needs = RequiredRights::of_services([request.service.as_str()]);
-        holder.must_hold(Verb::Operate, &needs)?;
+        holder.must_hold(Verb::Operate, needs)?;
         if digests.0.is_none() {
             let title = format!("{filter} has no pin for {}", request.service);
             return Err(missing(title, "`tamis pins` lists the pins in force"));
         }
-        let check = async {
-            // Without a pin of its own, a service runs what is pinned for all.
-            let computed = attempt.place();
-            let planned = self.planned_change(computed, &change, place).await?;
-            let wide = self.taking_its_place(digests).await?;
-            let added = match &wide {
-                // What is not stored runs nowhere.
-                None => Vec::new(),
-                Some(wide) => {
-                    let before = self.replaced_component(digests.0).await?;
-                    let (component, configs) = (wide.component.clone(), planned.configs.clone());
-                    self.capabilities_added(computed, before, component, configs).await?
-                }
-            };
-            self.check_configurations(computed, &planned, wide.as_ref()).await?;
-            Ok((planned, added))
+        // Without a pin of its own, a service runs what is pinned for all.
+        let planned = self.planned_change(place, &change, at).await?;
+        let wide = self.taking_its_place(digests).await?;
+        let added = match &wide {
+            // What is not stored runs nowhere.
+            None => Vec::new(),
+            Some(wide) => {
+                let before = self.replaced_component(digests.0).await?;
+                let (component, configs) = (wide.component.clone(), planned.configs.clone());
+                self.capabilities_added(place, before, component, configs).await?
+            }
         };
-        let (planned, added) = attempt.within(check).await?;
+        self.check_configurations(place, &planned, wide.as_ref()).await?;
+        Ok(UnpinCheck { decided, change, planned, added })
+    }
+
+    /// Removes a pin as it was checked; `None`: something else was decided meanwhile.
+    async fn decide_unpin(
+        &self,
+        holder: &AuthorizedCaller,
+        (request, needs): (&UnpinRequest, &RequiredRights),
+        UnpinCheck { decided, change, planned, added }: UnpinCheck,
+        turn: WriteTurn<'_>,
+    ) -> Result<Option<PinResult>, ApiProblem> {
         let guards = self.0.rules.guards_for(&added);
         let confirm = request.confirm;
-        let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
+        let caller = ChangeCaller { holder, needs, guards: &guards, confirm };
         let decide = |state: &State| {
-            holder.must_hold(Verb::Operate, &needs)?;
+            holder.must_hold(Verb::Operate, needs)?;
             if state.decided() != decided {
                 return Ok((Vec::new(), None));
             }
@@ -276,7 +287,7 @@ impl Control {
                 .map_err(|problem| name_capabilities(problem, &added))?;
             Ok((records(change.clone())?, Some(effect)))
         };
-        let (turn, proposal) = (attempt.into_turn(self).await, proposal(&change, &needs));
+        let proposal = proposal(&change, needs);
         let (revision, effect) = self.commit_or_propose(turn, holder, &proposal, decide).await?;
         let Some(effect) = effect else { return Ok(None) };
         Ok(Some(PinResult {
@@ -298,6 +309,58 @@ impl Control {
             (Some(own), Some(wide)) if own != wide => self.whole_artifact(&wide).await,
             _ => Ok(None),
         }
+    }
+}
+
+/// A pin as `attempts` makes it.
+struct PinAttempt<'a> {
+    control: &'a Control,
+    holder: &'a AuthorizedCaller,
+    pin: &'a ResolvedPin,
+    artifact: &'a WholeArtifact,
+    needs: &'a RequiredRights,
+}
+
+impl AttemptedChange for PinAttempt<'_> {
+    type Check = PinCheck;
+    type Done = PinResult;
+
+    async fn check(&self, place: ComputingPlace<'_>) -> Result<PinCheck, ApiProblem> {
+        let Self { control, holder, pin, artifact, needs } = *self;
+        control.check_pin(holder, (pin, artifact), needs, place).await
+    }
+
+    async fn decide(
+        &self,
+        check: PinCheck,
+        turn: WriteTurn<'_>,
+    ) -> Result<Option<PinResult>, ApiProblem> {
+        self.control.decide_pin(self.holder, (self.pin, self.needs), check, turn).await
+    }
+}
+
+/// The removal of a pin as `attempts` makes it.
+struct UnpinAttempt<'a> {
+    control: &'a Control,
+    holder: &'a AuthorizedCaller,
+    request: &'a UnpinRequest,
+    needs: &'a RequiredRights,
+}
+
+impl AttemptedChange for UnpinAttempt<'_> {
+    type Check = UnpinCheck;
+    type Done = PinResult;
+
+    async fn check(&self, place: ComputingPlace<'_>) -> Result<UnpinCheck, ApiProblem> {
+        self.control.check_unpin(self.holder, self.request, self.needs, place).await
+    }
+
+    async fn decide(
+        &self,
+        check: UnpinCheck,
+        turn: WriteTurn<'_>,
+    ) -> Result<Option<PinResult>, ApiProblem> {
+        self.control.decide_unpin(self.holder, (self.request, self.needs), check, turn).await
     }
 }
 

@@ -1,8 +1,8 @@
 //! Rollouts: start, move, view.
 
 use tamis_api::{
-    ApiProblem, DifferenceView, MoveRequest, OnBreach, RolloutMove, RolloutRequest, RolloutSide,
-    RolloutView, Wave,
+    ApiProblem, DifferenceView, GrowthView, MoveRequest, OnBreach, RolloutMove, RolloutRequest,
+    RolloutSide, RolloutView, Wave,
 };
 use tamis_director::{
     self as director, ChangeRequest, Consent, Event, Judgement, RequiredRights, Rollout,
@@ -12,9 +12,11 @@ use tamis_oci::Verb;
 use tamis_sync::CallCounts;
 use tamis_trust::{Digest, Name, Version};
 
-use crate::plane::change::{Attempt, Attempts, agreed, name_capabilities};
+use crate::plane::change::{AttemptedChange, Attempts, FurtherCheck, agreed, name_capabilities};
 use crate::plane::control::Control;
 use crate::plane::control::artifacts::WholeArtifact;
+use crate::plane::control::commit::WriteTurn;
+use crate::plane::control::compute_turns::ComputingPlace;
 use crate::plane::parse::{known_digest, name, version};
 use crate::plane::problem::{bad, missing, refused};
 use crate::plane::rights::{AuthorizedCaller, may_agree};
@@ -25,6 +27,15 @@ struct AskedRollout<'a> {
     filter: Name,
     needs: RequiredRights,
     artifact: WholeArtifact,
+}
+
+/// What was found about a rollout. It holds as long as nothing else is decided.
+struct RolloutCheck {
+    /// What the state had decided when it was found.
+    decided: u64,
+    rollout: Rollout,
+    /// What its candidate may do that those before could not.
+    added: Vec<GrowthView>,
 }
 
 /// What became of the attempt to start a rollout.
@@ -59,23 +70,16 @@ impl Control {
         // Read once, and before anybody waits for this change.
         let artifact = self.stored_artifact(holder, &filter, &to).await?;
         let asked = AskedRollout { request, filter, needs, artifact };
-        let mut attempts = Attempts::new(holder);
-        loop {
-            let attempt = attempts.next(self).await?;
-            if let Some(begun) = self.try_start_rollout(holder, &asked, attempt).await? {
-                return Ok(begun);
-            }
-        }
+        let starting = StartAttempt { control: self, holder, asked: &asked };
+        Attempts::new(holder).run(self, &starting).await
     }
 
-    /// Starts what is checked against the state; `None`: something else was decided meanwhile.
-    async fn try_start_rollout(
+    /// What a rollout is about, on the state of now.
+    async fn check_rollout(
         &self,
-        holder: &AuthorizedCaller,
-        asked: &AskedRollout<'_>,
-        attempt: Attempt<'_>,
-    ) -> Result<Option<RolloutView>, ApiProblem> {
-        let AskedRollout { request, filter, needs, artifact } = asked;
+        AskedRollout { request, filter, artifact, .. }: &AskedRollout<'_>,
+        place: ComputingPlace<'_>,
+    ) -> Result<RolloutCheck, ApiProblem> {
         let (decided, to) = (self.state().decided(), artifact.digest);
         self.state().not_revoked(filter, &to).map_err(|one| refused(vec![one]))?;
         let from = match &request.from {
@@ -85,25 +89,30 @@ impl Control {
         if let Some(revocation) = self.state().revoked_digests().get(&to) {
             return Err(refused(vec![director::revoked(filter, &to, revocation)]));
         }
-        let check = async {
-            let verified = self.verify_artifact(filter, artifact).await?;
-            let spec = spec(request, filter.clone(), from, to, verified.version);
-            let rollout =
-                Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
-            // Before anything is computed for as many services as it names.
-            self.state().may_start(&rollout).map_err(|one| refused(vec![one]))?;
-            let place = attempt.place();
-            // What the candidate refuses where the rollout ends, no step of the rollout serves.
-            let planned = self.planned_ends(place, &rollout).await?;
-            self.check_configurations(place, &planned, Some(artifact)).await?;
-            let added = self.rollout_growth(place, &rollout, (artifact.clone(), &planned)).await?;
-            Ok((rollout, added))
-        };
-        let (rollout, added) = attempt.within(check).await?;
+        let verified = self.verify_artifact(filter, artifact).await?;
+        let spec = spec(request, filter.clone(), from, to, verified.version);
+        let rollout =
+            Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
+        // Before anything is computed for as many services as it names.
+        self.state().may_start(&rollout).map_err(|one| refused(vec![one]))?;
+        // What the candidate refuses where the rollout ends, no step of the rollout serves.
+        let planned = self.planned_ends(place, &rollout).await?;
+        self.check_configurations(place, &planned, Some(artifact)).await?;
+        let added = self.rollout_growth(place, &rollout, (artifact.clone(), &planned)).await?;
+        Ok(RolloutCheck { decided, rollout, added })
+    }
+
+    /// Starts what was checked; `None`: something else was decided meanwhile.
+    async fn decide_rollout(
+        &self,
+        holder: &AuthorizedCaller,
+        AskedRollout { request, needs, .. }: &AskedRollout<'_>,
+        RolloutCheck { decided, rollout, added }: RolloutCheck,
+        turn: WriteTurn<'_>,
+    ) -> Result<Option<RolloutView>, ApiProblem> {
         let guards = self.0.rules.guards_for(&added);
         let proposal = director::ProposalRecord { subject: rollout.subject(), needs: needs.kept() };
         let actor = holder.actor();
-        let turn = attempt.into_turn(self).await;
         let done = self.commit_or_propose(turn, holder, &proposal, |state| {
             holder.must_hold(Verb::Operate, needs)?;
             if state.decided() != decided {
@@ -170,34 +179,13 @@ impl Control {
             why => format!("{actor}: {why}"),
         };
         self.rollout(name)?;
-        let mut attempts = match event {
+        let attempts = match event {
             // What it moves may do harm now.
             Event::Abort | Event::Kill => Attempts::urgent(holder),
             _ => Attempts::new(holder),
         };
-        loop {
-            let attempt = attempts.next(self).await?;
-            // Whatever the gates report, what nobody agreed to goes no further.
-            let check = match event {
-                Event::Advance => attempt.within(self.check_further(attempt.place(), name)).await?,
-                _ => None,
-            };
-            let (_, done) = self
-                .commit_in_turn(attempt.into_turn(self).await, holder, |state| {
-                    let body = state.step(name, event, &why).map_err(|one| refused(vec![one]))?;
-                    match &check {
-                        Some(check) if state.decided() != check.decided => Ok((Vec::new(), false)),
-                        Some(check) if !check.refusals.is_empty() => {
-                            Err(refused(check.refusals.clone()))
-                        }
-                        _ => Ok((vec![body], true)),
-                    }
-                })
-                .await?;
-            if done {
-                return self.rollout(name);
-            }
-        }
+        let moving = MoveAttempt { control: self, holder, name, event, why: &why };
+        attempts.run(self, &moving).await
     }
 
     /// A rollout.
@@ -215,6 +203,70 @@ impl Control {
     pub fn rollouts(&self) -> Vec<RolloutView> {
         let state = self.state();
         state.rollouts().values().map(|one| view(&state, one, self.now_ms())).collect()
+    }
+}
+
+/// The start of a rollout as `attempts` makes it.
+struct StartAttempt<'a> {
+    control: &'a Control,
+    holder: &'a AuthorizedCaller,
+    asked: &'a AskedRollout<'a>,
+}
+
+impl AttemptedChange for StartAttempt<'_> {
+    type Check = RolloutCheck;
+    type Done = RolloutView;
+
+    async fn check(&self, place: ComputingPlace<'_>) -> Result<RolloutCheck, ApiProblem> {
+        self.control.check_rollout(self.asked, place).await
+    }
+
+    async fn decide(
+        &self,
+        check: RolloutCheck,
+        turn: WriteTurn<'_>,
+    ) -> Result<Option<RolloutView>, ApiProblem> {
+        self.control.decide_rollout(self.holder, self.asked, check, turn).await
+    }
+}
+
+/// A move of a rollout as `attempts` makes it.
+struct MoveAttempt<'a> {
+    control: &'a Control,
+    holder: &'a AuthorizedCaller,
+    name: &'a str,
+    event: Event,
+    why: &'a str,
+}
+
+impl AttemptedChange for MoveAttempt<'_> {
+    type Check = Option<FurtherCheck>;
+    type Done = RolloutView;
+
+    /// Whatever the gates report, what nobody agreed to goes no further.
+    async fn check(&self, place: ComputingPlace<'_>) -> Result<Option<FurtherCheck>, ApiProblem> {
+        match self.event {
+            Event::Advance => self.control.check_further(place, self.name).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn decide(
+        &self,
+        check: Option<FurtherCheck>,
+        turn: WriteTurn<'_>,
+    ) -> Result<Option<RolloutView>, ApiProblem> {
+        let Self { control, holder, name, event, why } = *self;
+        let step = |state: &State| {
+            let body = state.step(name, event, why).map_err(|one| refused(vec![one]))?;
+            match &check {
+                Some(check) if state.decided() != check.decided => Ok((Vec::new(), false)),
+                Some(check) if !check.refusals.is_empty() => Err(refused(check.refusals.clone())),
+                _ => Ok((vec![body], true)),
+            }
+        };
+        let (_, done) = control.commit_in_turn(turn, holder, step).await?;
+        done.then(|| control.rollout(name)).transpose()
     }
 }
 

@@ -111,14 +111,14 @@ async fn a_peer_stands_until_its_domain_or_one_of_its_authorities_is_withdrawn()
         assert!(peer.stands());
         for step in steps {
             // As a proxy does it: first what goes, then what comes.
-            pay.withdraw_domains(step);
-            pay.federate(step);
+            assert!(pay.federate_around(step, || Ok::<_, ()>(())).unwrap().is_empty());
         }
         assert_eq!(peer.stands(), stands, "{what}");
     }
-    // What is withdrawn is so before anything is added.
+    // What is withdrawn is so before anything is added, which is so only after a swap that succeeds.
     pay.federate(&one);
-    pay.withdraw_domains(&next);
+    let swap = || if pay.federated().is_empty() { Err("a swap fails") } else { Ok(()) };
+    assert_eq!(pay.federate_around(&next, swap).unwrap_err(), "a swap fails");
     assert!(pay.federated().is_empty());
     let ledger = stranger(LEDGER, &old, &shop);
     assert_eq!(refusals(&pay, &ledger).await[0], Some("foreign-domain"));
