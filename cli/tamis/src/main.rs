@@ -79,7 +79,7 @@ enum Command {
     Up(up::Arguments),
     /// Run one proxy: a gateway, or the sidecar of a service.
     #[command(
-        after_help = "Examples:\n  tamis proxy --node gateway:demo/edge --documents demo --store demo/.tamis/store\n  tamis proxy --join edge.join --follow 127.0.0.1:5001 --state state --director-keys director.json"
+        after_help = "Examples:\n  tamis proxy --node gateway:demo/edge --documents demo --store demo/.tamis/store\n  tamis proxy --join edge.join --follow 127.0.0.1:5001 --state state --director-keys director.json\n  tamis proxy --node sidecar:shop/pay --documents mesh --store mesh/.tamis/store --workload-api unix:///run/spire/agent.sock"
     )]
     Proxy(Box<proxy::Arguments>),
     /// Check a folder of documents and report its errors.

@@ -5,6 +5,7 @@ mod join;
 mod records;
 mod run;
 mod start;
+mod workload;
 
 use crate::ending::EndSignal;
 use crate::named_file;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
+use tamis_identity::{AgentSocket, AgentSvid, WantedSvid};
 use tamis_node::{
     ArtifactStore, CacheFolders, CertificateWatch, DirectorLogin, DocumentPlaces, FollowSettings,
     FollowedNode, Node, NodeOptions, NodeResources, Reload, Watch,
@@ -58,6 +60,12 @@ struct Serve {
     /// `--follow`, too.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["certificate", "key", "ca", "director_id"])]
     join: Option<PathBuf>,
+    /// Socket of a SPIFFE agent, such as SPIRE's, unix:///PATH: inside the mesh the proxy proves its identity with an SVID of
+    /// that agent, and recognises the authorities that the agent gives. With `--join`, the identity of the registry serves
+    /// towards the registry only. With `--follow` and without `--join` or `--certificate`, the SVID of the agent is shown to
+    /// the director, too, which must have the `--director-id`.
+    #[arg(long, value_name = "SOCKET")]
+    workload_api: Option<AgentSocket>,
     /// Folder of documents; paths in them are relative to it, also with `--follow`. Default: the working
     /// directory; with `--follow` the folder whose `.tamis` holds the certificate, if there is one.
     #[arg(long)]
@@ -66,7 +74,7 @@ struct Serve {
     #[arg(long)]
     store: Vec<PathBuf>,
     /// Director to follow, HOST:PORT, instead of a folder of documents; several, separated by commas, are
-    /// tried in turn. Needs `--join`, or `--certificate`, `--key` and `--ca`.
+    /// tried in turn. Needs `--join`, or `--certificate`, `--key` and `--ca`, or `--workload-api` and `--director-id`.
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["store", "no_watch"],
         requires_all = ["state", "director_keys"])]
     follow: Option<String>,
@@ -238,10 +246,14 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         }
         None => None,
     };
-    options.proxy.identity = joined.as_ref().map(|joined| joined.identity.clone());
-    let start = Start { arguments, run, predecessor, inherited };
+    let agent = arguments.agent(&options, files.is_some(), joined.as_ref())?;
+    options.proxy.identity = match (&agent, &joined) {
+        (Some(agent), _) => Some(agent.identity().clone()),
+        (None, joined) => joined.as_ref().map(|joined| joined.identity.clone()),
+    };
+    let start = Start { arguments, run, predecessor, inherited, has_joined: joined.is_some() };
     if let Some(files) = files {
-        let follow = arguments.follow(files, joined.as_ref())?;
+        let follow = arguments.follow(files, joined.as_ref(), agent.as_ref())?;
         return start.following(&shared, options, follow, output);
     }
     start.reading(&shared, &options, output)
@@ -257,6 +269,8 @@ struct Start<'a> {
     run: Option<RunFolder>,
     predecessor: Option<Predecessor>,
     inherited: InheritedSockets,
+    /// A token was used up for it.
+    has_joined: bool,
 }
 
 impl Start<'_> {
@@ -275,7 +289,8 @@ impl Start<'_> {
             ));
         }
         let busy = output::busy(format!("starting {}", options.name));
-        let (node, reload) = until_started(options, || Node::start(shared, options.again()))?;
+        let (node, reload) =
+            until_started(options, self.has_joined, || Node::start(shared, options.again()))?;
         drop(busy);
         // Until here Ctrl-C ends the process at once: there is nothing in progress to finish.
         let ending = EndSignal::new()?;
@@ -306,7 +321,7 @@ impl Start<'_> {
         output: Output,
     ) -> Result<ExitCode> {
         let busy = output::busy(format!("waiting for {}", follow.director));
-        let (following, reload) = until_started(&options, || {
+        let (following, reload) = until_started(&options, self.has_joined, || {
             let print_reload = move |reload: &Reload| print_reload(reload, output);
             FollowedNode::start(shared, options.again(), follow.clone(), print_reload)
         })?;
@@ -452,13 +467,23 @@ impl Serve {
     }
 
     /// How the proxy and the director prove who they are.
-    fn login(&self, joined: Option<&JoinedProxy>) -> Result<DirectorLogin> {
+    fn login(
+        &self,
+        joined: Option<&JoinedProxy>,
+        agent: Option<&AgentSvid>,
+    ) -> Result<DirectorLogin> {
         if let Some(joined) = joined {
             return Ok(joined.login());
         }
-        let (Some(certificate), Some(key), Some(ca)) = (&self.certificate, &self.key, &self.ca)
-        else {
-            bail!("--follow needs --join FILE, or --certificate, --key and --ca");
+        let files = (&self.certificate, &self.key, &self.ca);
+        if let (Some(agent), (None, None, None)) = (agent, files) {
+            let identity = agent.identity().clone();
+            return workload::login(identity, self.director_id.as_deref());
+        }
+        let (Some(certificate), Some(key), Some(ca)) = files else {
+            bail!(
+                "--follow needs --join FILE, or --certificate, --key and --ca, or --workload-api and --director-id"
+            );
         };
         Ok(DirectorLogin::Files {
             certificate: certificate.clone(),
@@ -486,12 +511,37 @@ impl Serve {
         Ok(Some(FollowFiles { director, state, keys, policy_root: root.transpose()? }))
     }
 
-    fn follow(&self, files: FollowFiles, joined: Option<&JoinedProxy>) -> Result<FollowSettings> {
+    /// The SVID of the SPIFFE agent that the arguments name; `None`: they name none.
+    fn agent(
+        &self,
+        options: &NodeOptions,
+        follows: bool,
+        joined: Option<&JoinedProxy>,
+    ) -> Result<Option<AgentSvid>> {
+        let Some(socket) = &self.workload_api else { return Ok(None) };
+        let wanted = match joined {
+            // The registry gives a proxy the identity of its document.
+            Some(joined) => WantedSvid::Id(joined.identity.id()),
+            None if follows => WantedSvid::Only,
+            None => workload::declared(options)?,
+        };
+        if follows && joined.is_none() && self.certificate.is_none() {
+            workload::director(self.director_id.as_deref())?;
+        }
+        workload::supplied(socket, wanted).map(Some)
+    }
+
+    fn follow(
+        &self,
+        files: FollowFiles,
+        joined: Option<&JoinedProxy>,
+        agent: Option<&AgentSvid>,
+    ) -> Result<FollowSettings> {
         let FollowFiles { director, state, keys, policy_root } = files;
         Ok(FollowSettings {
             policy_root,
             director,
-            login: self.login(joined)?,
+            login: self.login(joined, agent)?,
             state,
             keys,
             report_every: Duration::from_secs(self.report_seconds),

@@ -93,7 +93,8 @@ pub use tls::{
     AskedHandshake, AskedProtocol, CertificateFacts, CertificateNeeds, CertificateOrders,
     ClientCertificates, ClientTls, FederatedPeer, LiveChallenge, MeshIdentity, OrderState,
     OwnCertificate, PeerCertificate, PeerIdentity, PeerRefusal, ServerAltName, ServerTls,
-    SvidRenewals, TcpPort, TlsError, TrustBundles, read_hello, refuse_challenge, refuse_name,
+    SuppliedSvid, SvidRenewals, TcpPort, TlsError, TrustBundles, read_hello, refuse_challenge,
+    refuse_name,
 };
 pub use turn::yield_turn;
 pub use udp::{BoundUdp, UdpPeer, UdpPort, bind_udp};

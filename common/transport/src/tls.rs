@@ -37,7 +37,7 @@ pub use self::client::{ClientTls, OwnCertificate};
 pub use self::error::TlsError;
 pub use self::facts::{CertificateFacts, CertificateNeeds};
 pub use self::hello::{read_hello, refuse_challenge, refuse_name};
-pub use self::mesh::{ClientCertificates, FederatedPeer, MeshIdentity, SvidRenewals};
+pub use self::mesh::{ClientCertificates, FederatedPeer, MeshIdentity, SuppliedSvid, SvidRenewals};
 pub use self::peer_certificate::PeerCertificate;
 pub(crate) use self::quic::read_bare_hello;
 pub use self::refusal::PeerRefusal;

@@ -1,14 +1,13 @@
 //! Renews an SVID before it expires, again and again.
 
 use std::io;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tamis_ambient::Random;
 use tamis_sync::Backoff;
 use tamis_transport::{MeshIdentity, causes};
-use tokio::sync::watch;
 
+use crate::background::Background;
 use crate::{IdentityError, Registrar};
 
 /// An SVID is renewed after at least this part of its remaining life, in percent.
@@ -27,8 +26,7 @@ const AGAIN_MAX: Duration = Duration::from_secs(30);
 /// Renews the SVID of an identity until it is dropped.
 #[derive(Debug)]
 pub struct Renewal {
-    stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
+    _background: Background,
 }
 
 impl Renewal {
@@ -46,31 +44,9 @@ impl Renewal {
         random: Random,
         wait: fn(Duration, Random) -> Duration,
     ) -> io::Result<Self> {
-        let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let run = move || {
-            let renewing = renew(&registrar, &identity, random, wait);
-            runtime.block_on(until(stopped, renewing));
-        };
-        let thread = std::thread::Builder::new().name("tamis-identity".to_owned()).spawn(run)?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Renewal {
-    fn drop(&mut self) {
-        let _ = self.stop.send(true);
-        if let Some(thread) = self.thread.take() {
-            // Its messages are in the log.
-            let _ = thread.join();
-        }
-    }
-}
-
-async fn until(mut stopped: watch::Receiver<bool>, renewing: impl Future<Output = ()>) {
-    tokio::select! {
-        () = renewing => {}
-        _ = stopped.wait_for(|stop| *stop) => {}
+        let renewing = async move { renew(&registrar, &identity, random, wait).await };
+        Ok(Self { _background: Background::start(runtime, renewing)? })
     }
 }
 

@@ -52,18 +52,20 @@ impl Node {
     /// # Errors
     /// As for [`Node::start`].
     pub fn rehearse(options: &NodeOptions) -> Result<Vec<WantedAddress>, NodeError> {
-        let NodeOptions { name, source, proxy, .. } = options;
-        let (good, _) = LastGoodDocuments::open(&source.root, name);
-        let read = read_plan(&good, source, name, true)?;
-        let Some(plan) = &read.plan else {
-            let why = why(&read.problems, &read.notes);
-            return Err(NodeError::NoPlan { node: name.to_string(), why });
-        };
+        let plan = declared(options)?;
         let mut wanted = wanted(&plan.listeners);
-        if proxy.admin.is_none() {
-            wanted.extend(admin(plan));
+        if options.proxy.admin.is_none() {
+            wanted.extend(admin(&plan));
         }
         Ok(wanted)
+    }
+
+    /// The SPIFFE id that the documents of a proxy give it; `None`: they give it none.
+    ///
+    /// # Errors
+    /// As for [`Node::start`].
+    pub fn declared_identity(options: &NodeOptions) -> Result<Option<String>, NodeError> {
+        Ok(declared(options)?.identity)
     }
 }
 
@@ -87,6 +89,17 @@ impl FollowedNode {
         let plan = &assembled.plan;
         Ok(wanted(&plan.listeners).into_iter().chain(admin(plan)).collect())
     }
+}
+
+/// The plan of the documents.
+fn declared(options: &NodeOptions) -> Result<NodePlan, NodeError> {
+    let NodeOptions { name, source, .. } = options;
+    let (good, _) = LastGoodDocuments::open(&source.root, name);
+    let read = read_plan(&good, source, name, true)?;
+    read.plan.ok_or_else(|| {
+        let why = why(&read.problems, &read.notes);
+        NodeError::NoPlan { node: name.to_string(), why }
+    })
 }
 
 fn wanted(listeners: &[ListenerPlan]) -> Vec<WantedAddress> {

@@ -50,16 +50,17 @@ pub(super) fn rehearse(
 /// another one would need another token.
 ///
 /// # Errors
-/// Why a proxy without an SVID does not start.
+/// Why a proxy that did not join does not start.
 pub(super) fn until_started<T>(
     options: &NodeOptions,
+    has_joined: bool,
     start: impl Fn() -> Result<T, NodeError>,
 ) -> Result<T, NodeError> {
     let (random, mut backoff) = (Random::system(), Backoff::new(AGAIN, AGAIN_MAX));
     let mut told = String::new();
     loop {
         let error = match start() {
-            Err(error) if options.proxy.identity.is_some() => error,
+            Err(error) if has_joined => error,
             done => return done,
         };
         let why = causes(&error);

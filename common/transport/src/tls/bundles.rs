@@ -53,6 +53,22 @@ impl TrustBundles {
         Ok(Self(all))
     }
 
+    /// The authorities of one trust domain.
+    ///
+    /// # Errors
+    /// [`TlsError::Bundle`]: there is none, there are more than 16, or one cannot be used.
+    pub(super) fn of_domain(
+        domain: &TrustDomain,
+        authorities: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, TlsError> {
+        let wrong = |rule| TlsError::Bundle { domain: domain.to_string(), rule };
+        if authorities.is_empty() {
+            return Err(wrong("it contains no certificate".to_owned()));
+        }
+        let bundle = TrustBundle::of(authorities).map_err(wrong)?;
+        Ok(Self(BTreeMap::from([(domain.clone(), bundle)])))
+    }
+
     /// The same domains and those of `others`; of a domain that both have, the authorities are those here.
     pub(super) fn and(&self, others: &Self) -> Self {
         let mut all = others.0.clone();

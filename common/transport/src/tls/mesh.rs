@@ -6,6 +6,7 @@
 mod federation;
 mod peers;
 mod renewals;
+mod supplied;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
-use rustls_pki_types::{PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
 use super::bundles::TrustBundles;
 use super::facts::CertificateFacts;
@@ -31,6 +32,10 @@ pub use self::peers::ClientCertificates;
 use self::peers::{BundleSource, MeshPeers};
 use self::renewals::RenewalCounts;
 pub use self::renewals::SvidRenewals;
+pub use self::supplied::SuppliedSvid;
+
+/// What messages call an SVID that is in no file.
+const PLACE: &str = "the SVID";
 
 /// An X.509 SVID with its key, and the bundles with which peers are verified.
 #[derive(Debug)]
@@ -53,9 +58,18 @@ impl MeshMaterial {
         bundles: TrustBundles,
         now: UnixTime,
     ) -> Result<Self, TlsError> {
-        let place = Path::new("the SVID");
-        let chain = files::certificates_of(place, chain.as_bytes())?;
-        let unreadable = || TlsError::Pem { path: place.to_owned(), wanted: "certificate" };
+        let chain = files::certificates_of(Path::new(PLACE), chain.as_bytes())?;
+        Self::of(chain, key, bundles, now)
+    }
+
+    fn of(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        bundles: TrustBundles,
+        now: UnixTime,
+    ) -> Result<Self, TlsError> {
+        let unreadable =
+            || TlsError::Pem { path: Path::new(PLACE).to_owned(), wanted: "certificate" };
         let facts = CertificateFacts::of(&chain).ok_or_else(unreadable)?;
         let (leaf, rest) = chain.split_first().ok_or_else(unreadable)?;
         let mut id = None;
@@ -89,6 +103,16 @@ struct SharedIdentity {
     /// Locked while either is replaced.
     federated: Mutex<FederatedDomains>,
     renewals: RenewalCounts,
+    source: SvidSource,
+}
+
+/// Who replaces an SVID before it expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SvidSource {
+    /// The authority of the registry, which the proxy asks.
+    Registry,
+    /// A SPIFFE agent, which sends the next one by itself.
+    Agent,
 }
 
 impl MeshIdentity {
@@ -104,9 +128,13 @@ impl MeshIdentity {
         now: UnixTime,
     ) -> Result<Self, TlsError> {
         let material = MeshMaterial::read(chain, key, bundles, now)?;
+        Ok(Self::with(material, SvidSource::Registry))
+    }
+
+    fn with(material: MeshMaterial, source: SvidSource) -> Self {
         let (material, renewals) = (ArcSwap::from_pointee(material), RenewalCounts::default());
         let federated = Mutex::default();
-        Ok(Self(Arc::new(SharedIdentity { material, federated, renewals })))
+        Self(Arc::new(SharedIdentity { material, federated, renewals, source }))
     }
 
     /// Replaces the SVID and the bundles for new handshakes.
@@ -122,18 +150,23 @@ impl MeshIdentity {
         now: UnixTime,
     ) -> Result<(), TlsError> {
         let material = MeshMaterial::read(chain, key, bundles, now)?;
+        self.take(material)?;
+        self.0.renewals.succeeded(Duration::from_secs(now.as_secs()));
+        Ok(())
+    }
+
+    /// Uses this SVID and its bundles in new handshakes.
+    fn take(&self, material: MeshMaterial) -> Result<(), TlsError> {
         let current = self.id();
         if material.id != current {
             return Err(TlsError::OtherName {
-                path: Path::new("the SVID").to_owned(),
+                path: Path::new(PLACE).to_owned(),
                 names: material.id.to_string(),
                 wanted: current.to_string(),
             });
         }
         let domains = self.domains();
         self.0.material.store(Arc::new(material.federated(&domains)));
-        drop(domains);
-        self.0.renewals.succeeded(Duration::from_secs(now.as_secs()));
         Ok(())
     }
 

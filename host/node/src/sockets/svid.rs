@@ -45,17 +45,17 @@ impl Membership {
             Self::Joined(identity) => Some(MissingSvid {
                 code: "identity.other",
                 message: format!(
-                    "this proxy joined the mesh as {}, but its document says {wanted}: it accepts and opens no connection inside the mesh",
+                    "this proxy is {} inside the mesh, but its document says {wanted}: it accepts and opens no connection inside the mesh",
                     identity.id()
                 ),
-                help: "correct `identity`, or restart the proxy with a join token that was made after the change",
+                help: "correct `identity`, or restart the proxy: with a join token that was made after the change, or after its SPIFFE agent has an SVID of that id",
             }),
             Self::Absent => Some(MissingSvid {
                 code: "identity.none",
                 message: format!(
-                    "this proxy has not joined the mesh and its document has no `tls`, so it cannot prove {wanted}: it accepts and opens no connection inside the mesh, and never in clear text"
+                    "this proxy has no SVID and its document has no `tls`, so it cannot prove {wanted}: it accepts and opens no connection inside the mesh, and never in clear text"
                 ),
-                help: "start it with `--join FILE`, a join file of the registry, or write `tls` with files",
+                help: "start it with `--join FILE`, a join file of the registry, or with `--workload-api SOCKET`, the socket of a SPIFFE agent, or write `tls` with files",
             }),
         }
     }

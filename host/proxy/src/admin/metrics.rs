@@ -51,7 +51,7 @@ pub const METRICS: [(&str, &str, &str); 57] = [
     (
         "tamis_svid_seconds_left",
         "gauge",
-        "Seconds until the SVID of the proxy expires, 0 when it has; absent when the proxy has not joined the mesh.",
+        "Seconds until the SVID of the proxy expires, 0 when it has; absent when the proxy has no SVID.",
     ),
     ("tamis_svid_renewals_total", "counter", "Renewals of the SVID; absent without one."),
     (

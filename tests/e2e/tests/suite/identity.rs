@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::control::{json as read, said};
 use member::{Asked, Member};
 
+mod agent;
 mod federation;
 mod files;
 mod joined;
@@ -18,6 +19,7 @@ mod plaintext;
 mod rights;
 mod rotation;
 mod settling;
+mod supplied;
 
 const PAY: &str = "sidecar:shop/pay/0";
 const PAY_1: &str = "sidecar:shop/pay/1";

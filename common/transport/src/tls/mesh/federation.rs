@@ -12,17 +12,25 @@ use super::super::{TlsError, files};
 use super::{MeshIdentity, MeshMaterial};
 
 /// The authorities of a domain.
-type Authorities = HashSet<CertificateDer<'static>>;
+pub(super) type Authorities = HashSet<CertificateDer<'static>>;
 
 /// The federated domains.
 #[derive(Debug, Default)]
 pub(super) struct FederatedDomains {
     pub(super) bundles: TrustBundles,
+    /// Of documents.
+    documents: BTreeMap<TrustDomain, Authorities>,
+    /// Of whoever supplies the SVID: it alone says who vouches for these domains.
+    supplied: BTreeMap<TrustDomain, Authorities>,
+    /// Those in force.
     authorities: BTreeMap<TrustDomain, Authorities>,
     pub(super) since: Arc<DomainsSince>,
     /// How often a domain was added, or lost an authority.
     changes: u64,
 }
+
+/// The rule that a document breaks whose domain the supplier of the SVID has other authorities for.
+const SUPPLIED: &str = "the SPIFFE agent of this proxy gives other authorities for this domain, and these count: remove the document, or the federation at the agent's server";
 
 /// By domain: the change since which all its authorities have been trusted.
 pub(super) type DomainsSince = BTreeMap<TrustDomain, u64>;
@@ -71,14 +79,14 @@ impl MeshIdentity {
     /// read. Handshakes count on it from now on, and peers of a domain that loses an authority stand no longer.
     fn withdraw_domains(&self, wanted: &BTreeMap<String, String>) {
         let mut domains = self.domains();
-        let kept = domains.authorities.iter().filter_map(|(domain, had)| {
+        let kept = domains.documents.iter().filter_map(|(domain, had)| {
             let wanted = wanted.get(domain.as_str()).and_then(|text| read(domain, text).ok())?;
             let kept: Authorities = had.intersection(&wanted).cloned().collect();
             (!kept.is_empty()).then(|| (domain.clone(), kept))
         });
-        let kept = kept.collect();
+        domains.documents = kept.collect();
         // What was trusted until now can be trusted again.
-        let _none = self.set_domains(&mut domains, kept);
+        let _none = self.set_domains(&mut domains);
     }
 
     /// Makes these the federated domains: PEM text by domain. One that cannot be used is left out, which is returned; so is the
@@ -98,8 +106,28 @@ impl MeshIdentity {
             }
         }
         let mut domains = self.domains();
-        faults.extend(self.set_domains(&mut domains, all));
+        // Two sources that differ would leave open which of them removes an authority.
+        for (domain, authorities) in &all {
+            if domains.supplied.get(domain).is_some_and(|supplied| supplied != authorities) {
+                faults.push(TlsError::Bundle {
+                    domain: domain.to_string(),
+                    rule: SUPPLIED.to_owned(),
+                });
+            }
+        }
+        domains.documents = all;
+        faults.extend(self.set_domains(&mut domains));
         faults
+    }
+
+    /// Makes these the federated domains of whoever supplies the SVID. They have precedence over those of documents. One that cannot
+    /// be used is left out, also if a document has it, which is returned; so is the own domain.
+    pub(super) fn supply(&self, mut wanted: BTreeMap<TrustDomain, Authorities>) -> Vec<TlsError> {
+        let own = self.id().trust_domain();
+        wanted.remove(&own);
+        let mut domains = self.domains();
+        domains.supplied = wanted;
+        self.set_domains(&mut domains)
     }
 
     /// The federated domains, sorted.
@@ -120,11 +148,9 @@ impl MeshIdentity {
         self.0.federated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set_domains(
-        &self,
-        domains: &mut FederatedDomains,
-        wanted: BTreeMap<TrustDomain, Authorities>,
-    ) -> Vec<TlsError> {
+    fn set_domains(&self, domains: &mut FederatedDomains) -> Vec<TlsError> {
+        let mut wanted = domains.documents.clone();
+        wanted.extend(domains.supplied.clone());
         if wanted == domains.authorities {
             return Vec::new();
         }
@@ -147,7 +173,10 @@ impl MeshIdentity {
             since.insert(domain.clone(), first);
             authorities.insert(domain, wanted);
         }
-        *domains = FederatedDomains { bundles, authorities, since: Arc::new(since), changes };
+        domains.bundles = bundles;
+        domains.authorities = authorities;
+        domains.since = Arc::new(since);
+        domains.changes = changes;
         let now = self.0.material.load_full();
         let next = MeshMaterial {
             certified: Arc::clone(&now.certified),

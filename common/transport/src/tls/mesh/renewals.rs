@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use super::MeshIdentity;
+use super::{MeshIdentity, SvidSource};
 
 /// The state of the renewal of an SVID.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,11 @@ impl RenewalCounts {
     pub(super) fn succeeded(&self, now: Duration) {
         self.last.store(now.as_secs(), Ordering::Relaxed);
         self.renewed.fetch_add(1, Ordering::Relaxed);
+        self.recovered();
+    }
+
+    /// Nothing fails any more, and the SVID is the same.
+    pub(super) fn recovered(&self) {
         self.failing.store(None);
     }
 }
@@ -84,8 +89,16 @@ impl MeshIdentity {
         let why = failing.as_ref().map(|failing| failing.why.as_str());
         if left == 0 {
             let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+            let way_out = match self.0.source {
+                SvidSource::Registry => {
+                    "the registry renews it for a day after that, later the proxy needs a new join token"
+                }
+                SvidSource::Agent => {
+                    "the proxy uses the next one as soon as the SPIFFE agent sends it; see what keeps the agent from it"
+                }
+            };
             return Some(format!(
-                "the SVID of {id} expired at {expires}{why}: no peer accepts new connections; the registry renews it for a day after that, later the proxy needs a new join token"
+                "the SVID of {id} expired at {expires}{why}: no peer accepts new connections; {way_out}"
             ));
         }
         let failing = failing.as_ref().filter(|failing| left <= failing.rest / 2)?;

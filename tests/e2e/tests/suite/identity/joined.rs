@@ -70,7 +70,7 @@ spec:
 
 /// Where a sidecar listens.
 pub(super) struct Place {
-    name: &'static str,
+    pub(super) name: &'static str,
     pub(super) inbound: String,
     pub(super) outbound: String,
     pub(super) admin: String,
@@ -89,12 +89,12 @@ pub(super) struct Shop {
 }
 
 impl Place {
-    fn new(name: &'static str) -> Self {
+    pub(super) fn new(name: &'static str) -> Self {
         let free = || format!("127.0.0.1:{}", free_port());
         Self { name, inbound: free(), outbound: free(), admin: free() }
     }
 
-    fn document(&self, application: &str) -> String {
+    pub(super) fn document(&self, application: &str) -> String {
         let Self { name, inbound, outbound, admin } = self;
         format!(
             "---\nkind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: {name}, namespace: shop }}\nspec:\n  \
@@ -137,6 +137,13 @@ impl Place {
     }
 }
 
+/// These services, who may call `pay`, and the filters of the mesh.
+pub(super) fn documents(services: &str) -> String {
+    let grant = fs::read_to_string(root().join("filters/authz/grant.yaml")).unwrap();
+    let grant = grant.replace("time: 20ms", "time: 1s");
+    format!("{HEAD}{services}---\n{POLICY}---\n{grant}")
+}
+
 impl Shop {
     /// Starts the registry of `shop.example`, with everything in force.
     pub(super) fn start(arguments: &[&str]) -> Self {
@@ -145,7 +152,20 @@ impl Shop {
 
     /// The same with another trust domain.
     pub(super) fn of(domain: &str, arguments: &[&str]) -> Self {
-        let (relay, backend) = (Relay::start(), Backend::start());
+        let relay = Relay::start();
+        let advertised = relay.address().to_owned();
+        let ours = ["--trust-domain", domain, "--proxies-advertise", &advertised];
+        Self::serving(relay, domain, &[&ours[..], arguments].concat())
+    }
+
+    /// The registry of `shop.example` with files: its certificate, its key, and the authority of proxies.
+    pub(super) fn with_files([certificate, key, ca]: [&str; 3]) -> Self {
+        let files = ["--proxies-certificate", certificate, "--proxies-key", key];
+        Self::serving(Relay::start(), DOMAIN, &[&files[..], &["--proxies-ca", ca]].concat())
+    }
+
+    fn serving(relay: Relay, domain: &str, arguments: &[&str]) -> Self {
+        let backend = Backend::start();
         let [pay, cart, guest] = ["pay", "cart", "guest"].map(Place::new);
         let folder = TempDir::new().unwrap();
         let nobody = format!("127.0.0.1:{}", free_port());
@@ -154,14 +174,11 @@ impl Shop {
             cart.document(&nobody),
             guest.document(&nobody),
         ];
-        let grant = fs::read_to_string(root().join("filters/authz/grant.yaml")).unwrap();
-        let grant = grant.replace("time: 20ms", "time: 1s");
-        let text = format!("{HEAD}{}---\n{POLICY}---\n{grant}", services.concat());
-        let text = text.replace(DOMAIN, domain);
+        let text = documents(&services.concat()).replace(DOMAIN, domain);
         fs::write(folder.path().join("mesh.yaml"), text).unwrap();
         let prepared = tamis(folder.path(), &["up", ".", "--prepare"]);
         assert!(prepared.status.success(), "{}", said(&prepared));
-        let mesh = Mesh::serve(folder, &Self::arguments(&relay, domain, arguments));
+        let mesh = Mesh::serve(folder, arguments);
         relay.to(&[&mesh.proxies]);
         mesh.did(&["apply", "-f", ".", "--confirm"]);
         for name in ["route", "authz"] {
@@ -226,11 +243,28 @@ impl Shop {
         said(&done)
     }
 
+    /// Starts a sidecar that proves itself to the registry as `ours` say.
+    pub(super) fn follows(&self, ours: &[&str], state: &str) -> RunningProcess {
+        let log = format!("{state}.jsonl");
+        let all = [&["proxy"][..], ours, &self.following(state, &log)].concat();
+        RunningProcess::start(self.mesh.folder.path(), &all)
+    }
+
+    /// What such a sidecar says that does not start.
+    pub(super) fn follows_not(&self, ours: &[&str]) -> String {
+        let all =
+            [&["proxy"][..], ours, &self.following("state-refused", "refused.jsonl")].concat();
+        let done = tamis(self.mesh.folder.path(), &all);
+        assert!(!done.status.success(), "{}", said(&done));
+        said(&done)
+    }
+
     fn sidecar<'a>(&'a self, file: &'a str, state: &'a str, log: &'a str) -> Vec<&'a str> {
+        [&["proxy", "--join", file][..], &self.following(state, log)].concat()
+    }
+
+    fn following<'a>(&'a self, state: &'a str, log: &'a str) -> Vec<&'a str> {
         vec![
-            "proxy",
-            "--join",
-            file,
             "--follow",
             self.relay.address(),
             "--state",
@@ -284,7 +318,7 @@ impl Shop {
 }
 
 /// Files below a folder that contain a private key.
-fn private_keys(folder: &Path) -> Vec<String> {
+pub(super) fn private_keys(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
