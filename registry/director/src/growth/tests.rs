@@ -86,7 +86,7 @@ fn a_grant_that_allows_more_grows_and_one_that_allows_less_does_not() {
 
 #[test]
 fn a_sidecar_that_is_the_service_for_the_whole_network_grows() {
-    let service = |listens: &serde_json::Value| {
+    let service = |listens: &Value| {
         let mut endpoint = json!({ "address": "127.0.0.1:1", "sidecar": "10.0.0.1:2" });
         for (field, value) in listens.as_object().unwrap() {
             endpoint[field] = value.clone();
