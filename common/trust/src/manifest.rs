@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Name, Timestamp, TrustError, Version, json};
 
+mod component;
+
 /// The annotation that names the filter.
 pub const TITLE: &str = "org.opencontainers.image.title";
 /// The annotation with the version of the filter.
@@ -203,29 +205,6 @@ impl Manifest {
             exports: config.component.exports,
             annotations: document.annotations,
         })
-    }
-
-    /// Checks that these are the component's bytes: their size first, then their digest.
-    ///
-    /// # Errors
-    /// [`TrustError::Component`] when they are not.
-    pub fn check(&self, component: &[u8]) -> Result<(), TrustError> {
-        if component.len() as u64 != self.size {
-            return Err(TrustError::Component {
-                what: "size",
-                actual: component.len().to_string(),
-                expected: self.size.to_string(),
-            });
-        }
-        let actual = Digest::of(component);
-        if actual != self.layer {
-            return Err(TrustError::Component {
-                what: "digest",
-                actual: actual.to_string(),
-                expected: self.layer.to_string(),
-            });
-        }
-        Ok(())
     }
 
     /// The digest of the manifest, which identifies the filter.

@@ -1,9 +1,10 @@
-//! One worker's connections to one endpoint.
+//! One worker's connections to one endpoint, and the requests that wait for one.
 
 pub(crate) mod http1;
 pub(crate) mod http2;
 mod idle;
 mod lease;
+mod open;
 pub(crate) mod place;
 
 use crate::config::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
@@ -19,10 +20,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
-use tamis_exchange::Cause;
 use tamis_resources::machine::is_localhost;
-use tamis_transport::causes;
-use tamis_transport::{Address, ClientTls, ConnectError, Stream, connect};
+use tamis_transport::{Address, ClientTls};
 use tokio::sync::oneshot;
 
 /// Connections to one address with one set of TLS settings.
@@ -101,52 +100,9 @@ impl Pool {
         self.tls_http1.as_ref().is_some_and(ClientTls::is_of_mesh)
     }
 
-    /// Opens a connection for `protocol`.
-    pub(crate) async fn open(&self, protocol: Protocol) -> Result<Stream, SendFailure> {
-        let tls = match protocol {
-            Protocol::Http1 => self.tls_http1.as_ref(),
-            Protocol::Http2 => self.tls_http2.as_ref(),
-            Protocol::Tcp(_) => return self.open_raw().await,
-        };
-        let stream = self.connect(tls).await?;
-        if let (Protocol::Http1, Some(interval)) = (protocol, self.settings.borrow().keep_alive)
-            && let Err(error) = stream.probe_every(interval)
-        {
-            tracing::debug!(address = %self.address, %error, "TCP keep-alive cannot be set on a connection");
-        }
-        if protocol == Protocol::Http2 && tls.is_some() && !stream.is_http2() {
-            let detail = format!("{} agreed on another protocol than HTTP/2", self.address);
-            return Err(SendFailure::untouched(Cause::ConnectFailure, detail));
-        }
-        Ok(stream)
-    }
-
     /// Whether a peer is a proxy that answers first: it was asked for a port in the handshake.
     pub(crate) fn answers(&self) -> bool {
         matches!(self.protocol, Protocol::Tcp(_)) && self.is_of_mesh()
-    }
-
-    /// Opens a connection for bytes that are not HTTP.
-    pub(crate) async fn open_raw(&self) -> Result<Stream, SendFailure> {
-        let stream = self.connect(self.tls_raw.as_ref()).await?;
-        if let (Protocol::Tcp(port), Some(peer)) = (self.protocol, stream.identity())
-            && !peer.is_tcp(port)
-        {
-            let detail = format!("{} did not agree on {port}", self.address);
-            return Err(SendFailure::untouched(Cause::ConnectFailure, detail));
-        }
-        Ok(stream)
-    }
-
-    async fn connect(&self, tls: Option<&ClientTls>) -> Result<Stream, SendFailure> {
-        let timeout = self.settings.borrow().connect_timeout;
-        let mut connected = connect(&self.address, tls, timeout).await;
-        if let (Err(ConnectError::Connect { .. }), Some(alternate)) = (&connected, &self.alternate)
-            && let Ok(stream) = connect(alternate, tls, timeout).await
-        {
-            connected = Ok(stream);
-        }
-        connected.map_err(|error| SendFailure::untouched(Cause::ConnectFailure, causes(&error)))
     }
 
     /// Stops accepting connections and closes idle ones.

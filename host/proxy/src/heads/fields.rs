@@ -1,5 +1,6 @@
-//! What heads of requests and of responses have in common: fields that end at each hop, lists, and the length of a body.
+//! What heads of requests and of responses have in common: fields that end at each hop, lists, `via`, and the length of a body.
 
+use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tamis_exchange::is_host_field;
 
@@ -94,5 +95,32 @@ pub(super) fn append(headers: &mut HeaderMap, name: HeaderName, element: &[u8]) 
     joined.extend_from_slice(element);
     if let Ok(value) = HeaderValue::from_bytes(&joined) {
         headers.insert(name, value);
+    }
+}
+
+/// Adds this proxy to those that a message passed (`via`, RFC 9110 §7.6.3).
+pub(super) fn add_via(headers: &mut HeaderMap, version: Version) {
+    let element: &'static str = match version {
+        Version::HTTP_10 => "1.0 tamis",
+        Version::HTTP_2 => "2 tamis",
+        Version::HTTP_3 => "3 tamis",
+        _ => "1.1 tamis",
+    };
+    if headers.contains_key(header::VIA) {
+        append(headers, header::VIA, element.as_bytes());
+    } else {
+        headers.insert(header::VIA, HeaderValue::from_static(element));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn via_grows_by_one_element() {
+        let mut map = HeaderMap::from_iter([(header::VIA, HeaderValue::from_static("1.1 a"))]);
+        add_via(&mut map, Version::HTTP_2);
+        assert_eq!(map["via"], "1.1 a, 2 tamis");
     }
 }

@@ -103,7 +103,7 @@ pub(crate) fn mark_copy(headers: &mut HeaderMap, mark: &CopyMark) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::via::add;
+    use super::super::fields::add_via;
     use super::*;
     use http::Version;
 
@@ -145,9 +145,9 @@ mod tests {
         let (mark, of_another) = (CopyMark::new(Random::system()), CopyMark::new(Random::system()));
         let copied = |mark: &CopyMark| {
             let mut map = HeaderMap::new();
-            add(&mut map, Version::HTTP_11);
+            add_via(&mut map, Version::HTTP_11);
             mark_copy(&mut map, mark);
-            add(&mut map, Version::HTTP_2);
+            add_via(&mut map, Version::HTTP_2);
             map
         };
         let nobodys = CopyMark(None);

@@ -1,9 +1,8 @@
 //! The head of a request on its way from a client: the fields that end here, and those that this proxy adds.
 
-use super::fields::{RETRIES, one_length, remove_hop_by_hop};
+use super::fields::{RETRIES, add_via, one_length, remove_hop_by_hop};
 use super::forwarded::forwarded;
 use super::owners::Owners;
-use super::via;
 use crate::connection::Connection;
 use http::Version;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -45,7 +44,7 @@ pub(crate) fn add_own(
     chain: Option<&ClientChain>,
 ) {
     forwarded(headers, connection, direction, host, chain);
-    via::add(headers, version);
+    add_via(headers, version);
 }
 
 /// Removes [`RETRIES`]; returns whether a proxy of the mesh had set it.

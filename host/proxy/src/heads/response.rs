@@ -1,9 +1,8 @@
 //! The head of a response on its way from an upstream: the fields that end here, and those that this proxy adds.
 
-use super::fields::{RETRIES, one_length, remove_hop_by_hop};
+use super::fields::{RETRIES, add_via, one_length, remove_hop_by_hop};
 use super::grpc::is_grpc;
 use super::owners::Owners;
-use super::via;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{StatusCode, Version};
 use tamis_exchange::{is_host_look_alike, trim_values};
@@ -32,7 +31,7 @@ pub(crate) fn pass_on(
     }
     remove_claims_of_upstream(headers, of_mesh);
     headers.remove(RETRIES);
-    via::add(headers, version);
+    add_via(headers, version);
     if status == StatusCode::NO_CONTENT {
         // It states no length; a 304 may, of what it does not send (RFC 9110 §8.6).
         headers.remove(header::CONTENT_LENGTH);

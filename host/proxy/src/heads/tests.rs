@@ -1,7 +1,6 @@
-use super::fields::{one_length, remove_hop_by_hop};
+use super::fields::{add_via, one_length, remove_hop_by_hop};
 use super::forwarded::forwarded;
 use super::request::{join_cookies, take_retry_mark, takes_trailers};
-use super::via;
 use crate::connection::Connection;
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -323,7 +322,7 @@ proptest! {
         let (via_before, for_before) = (before(&map, "via"), before(&map, "x-forwarded-for"));
         let peer = std::net::SocketAddr::new(ip, 1).to_string();
         for _ in 0..hops {
-            via::add(&mut map, Version::HTTP_11);
+            add_via(&mut map, Version::HTTP_11);
             forward(&mut map, &peer, TrafficDirection::Inbound);
         }
         let joined = |mut list: Vec<String>, element: &str| {

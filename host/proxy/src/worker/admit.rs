@@ -1,5 +1,6 @@
 //! Asks the connection hooks whether a connection is served, closed, or sent to a service as it is.
 
+use super::handle::Worker;
 use crate::body_budget::owner;
 use crate::chain::{Chain, ConnectionSlot};
 use crate::connection::Connection;
@@ -13,8 +14,37 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tamis_ambient::Random;
 use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, HeadBounds, Scheme};
-use tamis_transport::{Address, ConnectionInfo};
+use tamis_resources::plan::TrafficDirection;
+use tamis_transport::{Address, ConnectionInfo, FederatedPeer};
 use tamis_upstream::Upstream;
+
+impl Worker {
+    /// The peer of a connection as one of a federated trust domain: only a listener for proxies of the mesh recognises those.
+    pub(super) fn federated_peer(
+        &self,
+        name: &str,
+        info: &ConnectionInfo,
+    ) -> Option<FederatedPeer> {
+        let id = info.identity.as_ref()?.spiffe_id.as_ref()?;
+        let state = self.state();
+        let (listener, _) = state.listener(name)?;
+        let identity = self.shared.identity.as_ref()?;
+        (listener.direction == TrafficDirection::Inbound).then(|| identity.federated_peer(id))?
+    }
+
+    /// The chain whose hooks admitted a connection that is asked about again: always one where the peer may be withdrawn.
+    pub(super) fn judged(
+        &self,
+        by: Option<Rc<Chain>>,
+        connection: &Connection,
+    ) -> Option<Rc<Chain>> {
+        by.or_else(|| {
+            connection.federated.as_ref()?;
+            let state = self.state();
+            state.listener(&connection.listener).map(|(_, chain)| Rc::clone(chain))
+        })
+    }
+}
 
 /// Asks the connection hooks of a chain in their order.
 pub(super) fn admit(

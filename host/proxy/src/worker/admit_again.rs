@@ -7,8 +7,7 @@ use crate::connection::Connection;
 use crate::reconsider::{FollowedState, are_same, next_chain};
 use crate::tcp_refusal::TcpRefusal;
 use std::rc::Rc;
-use tamis_resources::plan::TrafficDirection;
-use tamis_transport::{ConnectionInfo, FederatedPeer};
+use tamis_transport::ConnectionInfo;
 
 impl Worker {
     /// Ends with the refusal when the hooks of a later generation refuse a connection that the hooks of `judged` admitted, or
@@ -34,34 +33,6 @@ impl Worker {
             }
             judged = chain;
         }
-    }
-}
-
-impl Worker {
-    /// The peer of a connection as one of a federated trust domain: only a listener for proxies of the mesh recognises those.
-    pub(super) fn federated_peer(
-        &self,
-        name: &str,
-        info: &ConnectionInfo,
-    ) -> Option<FederatedPeer> {
-        let id = info.identity.as_ref()?.spiffe_id.as_ref()?;
-        let state = self.state();
-        let (listener, _) = state.listener(name)?;
-        let identity = self.shared.identity.as_ref()?;
-        (listener.direction == TrafficDirection::Inbound).then(|| identity.federated_peer(id))?
-    }
-
-    /// The chain whose hooks admitted a connection that is asked about again: always one where the peer may be withdrawn.
-    pub(super) fn judged(
-        &self,
-        by: Option<Rc<Chain>>,
-        connection: &Connection,
-    ) -> Option<Rc<Chain>> {
-        by.or_else(|| {
-            connection.federated.as_ref()?;
-            let state = self.state();
-            state.listener(&connection.listener).map(|(_, chain)| Rc::clone(chain))
-        })
     }
 }
 

@@ -269,7 +269,6 @@ impl Control {
             Purpose::Plan if holds_all(holder, &needs) => {}
             Purpose::Plan => holder.must_hold(Verb::Observe, &needs)?,
         }
-        let keys = view::diff::documents(&applied);
         self.refuse_own_domain(&applied)?;
         let empty = applied == director::ApplyRecord::default();
         let change = Change::Apply(applied);
@@ -279,12 +278,16 @@ impl Control {
         caller.check_caller()?;
         let caller =
             ChangeCaller { holder, needs: &needs, guards: &guards, confirm: request.confirm };
-        let refusals = self.refusals(state, &change, &effect, &caller);
+        // An apply is judged when it is decided.
+        let refusals = match purpose {
+            Purpose::Plan => self.refusals(state, &change, &effect, &caller),
+            Purpose::Apply => Vec::new(),
+        };
         let records: Arc<[Record]> = match purpose {
             Purpose::Apply if !empty => commit::records(&records(change.clone())?)?.into(),
             Purpose::Apply | Purpose::Plan => Arc::default(),
         };
-        let diff = view::diff::diff(effect.clone(), keys, holder);
+        let diff = view::diff::diff(effect.clone(), &change, holder);
         let (decided, head, proposal) = (state.decided(), state.head(), proposal(&change, &needs));
         let preview = ApplyPreview {
             decided,

@@ -148,7 +148,7 @@ impl Control {
                 .map_err(|problem| name_capabilities(problem, &added))?;
             let nothing = pin.dry_run || pin.is_in_force(state);
             let records = if nothing { Vec::new() } else { records(change.clone())? };
-            Ok((records, Some(view::diff::diff(effect, Default::default(), holder))))
+            Ok((records, Some(view::diff::diff(effect, &change, holder))))
         };
         let proposal = proposal(&change, needs);
         let (revision, diff) = self.commit_or_propose(turn, holder, &proposal, decide).await?;
@@ -294,7 +294,7 @@ impl Control {
             revision,
             subject: change.subject().to_string(),
             pin: None,
-            diff: view::diff::diff(effect, Default::default(), holder),
+            diff: view::diff::diff(effect, &change, holder),
             grown: added,
             signers: Vec::new(),
         }))

@@ -3,7 +3,7 @@
 use tamis_api::{
     Diff, DocumentDiff, EmptiedChain, FieldChange, SlotChange, SlotContents, SlotDiff,
 };
-use tamis_director as director;
+use tamis_director::{self as director, Change};
 use tamis_oci::Verb;
 use tamis_resources::NodeName;
 
@@ -12,24 +12,26 @@ use crate::plane::rights::AuthorizedCaller;
 
 /// The documents of a change: those added or changed, and those removed.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Keys {
+struct Keys {
     changed: Vec<String>,
     removed: Vec<String>,
 }
 
-pub(crate) fn documents(applied: &director::ApplyRecord) -> Keys {
+fn keys(change: &Change) -> Keys {
+    let Change::Apply(applied) = change else { return Keys::default() };
     let documents = applied.documents.iter().map(|one| one.key.clone());
     let files = applied.files.iter().map(|one| one.path.clone());
     let gone = applied.removed.iter().chain(&applied.removed_files).cloned();
     Keys { changed: documents.chain(files).collect(), removed: gone.collect() }
 }
 
-/// A diff, without what is not for whoever asks to see.
+/// The diff of a change with that effect, without what is not for whoever asks to see.
 pub(crate) fn diff(
     mut diff: director::ChangeEffect,
-    keys: Keys,
+    change: &Change,
     holder: &AuthorizedCaller,
 ) -> Diff {
+    let keys = keys(change);
     diff.problems.retain(|one| is_for(holder, one));
     let mut diff = Diff {
         slots: diff.slots.into_iter().map(slot).collect(),
