@@ -26,7 +26,8 @@
 //!    here on `exchange` is the one value that travels, and its end is counted whatever happens.
 //! 5. `decide` asks the request hooks and the router (`route`), and ends with `request_body`. `slot/ask` calls the
 //!    filters of a slot: it times, counts, checks and shadows a call (`slot/question`, `slot/instances`,
-//!    `shadow/queue`) and alone applies the failure mode; calls that take long wait for their turn (`slot/long_calls`).
+//!    `shadow/queue`) and alone applies the failure mode; calls that take long (`slot/call_duration`) wait for their turn
+//!    (`slot/long_calls`).
 //!    The breaker and telemetry have no failure mode: `breaker` and `telemetry` call them.
 //! 6. `route` asks the router, and `backend` finds the service that it chose.
 //! 7. `request_body` shows the body to its hooks, whole, or chunk by chunk (`slot/chunk`, small ones together where a
