@@ -68,7 +68,7 @@ enum Command {
     #[command(after_help = "Example:\n  cargo xtask docs")]
     Docs,
     /// Run outside suites against the gateway (h2spec, h1spec, desync, websocket, grpc, gibibyte) and the registry (oci,
-    /// oci-clients, cosign, tuf).
+    /// oci-clients, cosign, tuf), and a SPIRE agent for proxies (spire).
     #[command(
         after_help = "Examples:\n  cargo xtask conformance h2spec\n  cargo xtask conformance oci"
     )]

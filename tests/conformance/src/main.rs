@@ -25,6 +25,7 @@ mod log;
 mod oci;
 mod oci_clients;
 mod registry;
+mod spire;
 mod tuf;
 mod websocket;
 
@@ -64,9 +65,11 @@ enum Name {
     Log,
     /// The REST API of a registry, tested against its OpenAPI document with schemathesis.
     Api,
+    /// Proxies whose SVIDs come from a SPIRE agent.
+    Spire,
 }
 
-const ALL: [Name; 12] = [
+const ALL: [Name; 13] = [
     Name::H2spec,
     Name::H1spec,
     Name::Desync,
@@ -79,6 +82,7 @@ const ALL: [Name; 12] = [
     Name::Tuf,
     Name::Log,
     Name::Api,
+    Name::Spire,
 ];
 
 /// Result of a suite.
@@ -127,6 +131,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             Name::Tuf => shell::step("tuf", tuf::run)?,
             Name::Log => shell::step("log", log::run)?,
             Name::Api => shell::step("api", api::run)?,
+            Name::Spire => shell::step("spire", spire::run)?,
         };
         for outcome in suites {
             let file = folder.join(format!("{}.json", outcome.name.replace(' ', "-")));
@@ -165,6 +170,35 @@ fn go_program(package: &str, version: &str) -> Result<PathBuf> {
         shell::read(&mut go)?;
     }
     Ok(program)
+}
+
+/// Where programs of a Go module are, built if they are not there, in a module that requires them: `go install` with a version needs
+/// the list of versions, which not every proxy of modules has.
+fn go_tools(module: &str, version: &str, names: &[&str]) -> Result<Vec<PathBuf>> {
+    if !shell::exists_with("go", "version") {
+        bail!("there is no go on this machine; install Go 1.25 or newer");
+    }
+    let folder = Workspace::load()?.target_directory.join("tools/go").join(version);
+    let programs: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+    if programs.iter().all(|program| program.exists()) {
+        return Ok(programs);
+    }
+    println!("    building {} of {module}@{version}, which takes minutes", names.join(" and "));
+    let own = folder.join("module");
+    fs::create_dir_all(&own)?;
+    let go = |arguments: Vec<String>| {
+        let mut go = shell::command("go");
+        go.args(arguments).env("GOFLAGS", "-mod=mod").env("GOBIN", &folder).current_dir(&own);
+        shell::read(&mut go)
+    };
+    if !own.join("go.mod").exists() {
+        go(vec!["mod".to_owned(), "init".to_owned(), "tamis.test/tools".to_owned()])?;
+    }
+    let packages = || names.iter().map(|name| format!("{module}/cmd/{name}"));
+    let tools = packages().map(|package| format!("{package}@{version}"));
+    go(["get", "-tool"].map(str::to_owned).into_iter().chain(tools).collect())?;
+    go(std::iter::once("install".to_owned()).chain(packages()).collect())?;
+    Ok(programs)
 }
 
 /// A checkout in `target/tools`, if there is one; it must be at that commit.
