@@ -104,6 +104,16 @@ impl Chain {
         self.connection.iter().any(|asked| asked.slot.waits_for_turns())
     }
 
+    /// Whether a filter decides about every request who may pass.
+    pub(crate) fn guards_requests(&self) -> bool {
+        self.request.iter().any(|slot| slot.guards() && slot.is_for(None))
+    }
+
+    /// Whether a filter decides about every connection who may pass, or closes the port.
+    pub(crate) fn guards_connections(&self) -> bool {
+        !self.closed.is_empty() || self.connection.iter().any(|asked| asked.slot.guards())
+    }
+
     /// Drops what its filters kept for an exchange.
     pub(crate) fn end(&self, exchange: u64) {
         self.keepers.iter().for_each(|state| state.end(exchange));

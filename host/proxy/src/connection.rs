@@ -109,6 +109,12 @@ impl Connection {
         self
     }
 
+    /// Whether its peer proved to be a member of this mesh: its words about a request are those of a hop, which nobody else's are, a
+    /// member of another trust domain's included.
+    pub(crate) fn is_of_mesh(&self) -> bool {
+        self.peer_identity.is_some() && self.federated.is_none()
+    }
+
     /// The id of its peer, if the trust domain of that is not recognised any more.
     pub(crate) fn withdrawn(&self) -> Option<&SpiffeId> {
         self.federated.as_ref().filter(|peer| !peer.stands()).map(FederatedPeer::id)

@@ -6,7 +6,7 @@ use crate::connection::Connection;
 use crate::generation::ListenerRules;
 use crate::heads::request::{EndedFields, add_own, length, take_ended};
 use crate::heads::{Origin, origin};
-use crate::tcp_refusal::{WITHDRAWN, withdrawn};
+use crate::tcp_refusal::{UNGUARDED, UNGUARDED_RULE, WITHDRAWN, withdrawn};
 use crate::trace;
 use crate::upgrade::{self, Upgrade};
 use http::header::{self, HeaderMap, HeaderValue};
@@ -44,6 +44,9 @@ pub(crate) fn decode(
     let Arrival { connection, chain, direction, rules, shared, id, .. } = *arrival;
     if let Some(id) = connection.withdrawn() {
         return Err(refuse(WITHDRAWN, 403, &withdrawn(id)));
+    }
+    if connection.federated.is_some() && !chain.guards_requests() {
+        return Err(refuse(UNGUARDED, 403, UNGUARDED_RULE));
     }
     let owners = &chain.owners;
     check_method(request.method())?;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tamis_ambient::Random;
 use tamis_exchange::{Exchange, Outcome};
+use tamis_transport::FederatedPeer;
 use tokio::sync::watch;
 
 /// All open connections were judged this long after the switch of their worker.
@@ -84,6 +85,20 @@ pub(crate) async fn refused_later(
         }
         judge = chain;
     }
+}
+
+/// Ends with the refusal when a swap withdraws the trust domain of a peer; never for a member of this mesh.
+pub(crate) async fn withdrawn_later(
+    peer: Option<FederatedPeer>,
+    mut state: FollowedState,
+    listener: &str,
+    random: Random,
+) -> TcpRefusal {
+    let Some(peer) = peer else { return std::future::pending().await };
+    while peer.stands() {
+        drop(next_chain(&mut state, listener, random).await);
+    }
+    TcpRefusal::withdrawn(peer.id())
 }
 
 /// Ends the exchange of a connection that was open.

@@ -67,7 +67,8 @@ pub(crate) async fn reply(
         Some(upgrade) => {
             let followed = arrival.worker.subscribe();
             let listener = Arc::clone(&arrival.connection.listener);
-            tunnel::carry_upgrade(upgrade, state, arrival.shutdown.clone(), (listener, followed));
+            let (peer, shutdown) = (arrival.connection.federated.clone(), arrival.shutdown.clone());
+            tunnel::carry_upgrade(upgrade, state, shutdown, peer, (listener, followed));
             response.map(ResponseBody::from)
         }
         None => response.map(|body| ResponseBody::new(body, state)),

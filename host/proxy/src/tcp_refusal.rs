@@ -46,6 +46,11 @@ impl TcpRefusal {
         Self::forbidden(WITHDRAWN, withdrawn(id))
     }
 
+    /// Nothing decides there what members of other trust domains may do.
+    pub(crate) fn unguarded() -> Self {
+        Self::forbidden(UNGUARDED, UNGUARDED_RULE.to_owned())
+    }
+
     /// No route of the listener matches the connection, or the session of datagrams.
     pub(crate) fn unrouted(datagrams: bool) -> Self {
         let detail = "no route of the listener matches it";
@@ -118,7 +123,13 @@ impl TcpRefusal {
 /// The code of what a peer asks whose trust domain is not recognised any more.
 pub(crate) const WITHDRAWN: &str = "peer.withdrawn";
 
+/// The code of what a member of another trust domain asks where nothing decides about it: to be recognised is not to be allowed.
+pub(crate) const UNGUARDED: &str = "peer.unguarded";
+
 /// The same in words.
+pub(crate) const UNGUARDED_RULE: &str = "no filter in the phase authn or authz is asked about everything here, so nothing decides what members of other trust domains may do";
+
+/// Why a peer is refused that is not recognised any more, in words.
 pub(crate) fn withdrawn(id: &SpiffeId) -> String {
     format!(
         "the mesh does not recognise the trust domain of {id} any more, or withdrew an authority of it"

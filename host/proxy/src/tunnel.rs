@@ -4,7 +4,7 @@ use crate::breaker::ask_breaker;
 use crate::chain::Chain;
 use crate::endpoint_choice::pick;
 use crate::exchange::ExchangeState;
-use crate::reconsider::{FollowedState, refused_later, revoke};
+use crate::reconsider::{FollowedState, refused_later, revoke, withdrawn_later};
 use crate::shared::ProxyShared;
 use crate::tcp_refusal::{TcpRefusal, note_refusal};
 use crate::upgrade::Upgrade;
@@ -13,7 +13,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_exchange::{Exchange, Fault, Outcome, Refusal};
-use tamis_transport::{CarriedOctets, CarryEnd, ListenerStage, PeerAnswer, Shutdown, carry};
+use tamis_transport::{
+    CarriedOctets, CarryEnd, FederatedPeer, ListenerStage, PeerAnswer, Shutdown, carry,
+};
 use tamis_upstream::{AttemptOutcome, EndpointLimit, Upstream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -25,11 +27,12 @@ const TRIES_MAX: u32 = 3;
 pub(crate) const IDLE: Duration = Duration::from_secs(60 * 60);
 
 /// Copies between client and upstream after an upgrade until either is done, the proxy drains, or guards that a swap changed
-/// refuse the request, then ends the exchange.
+/// refuse the request, or the trust domain of `peer` is withdrawn, then ends the exchange.
 pub(crate) fn carry_upgrade(
     upgrade: Upgrade,
     state: Box<ExchangeState>,
     mut shutdown: Shutdown,
+    peer: Option<FederatedPeer>,
     (listener, followed): (Arc<str>, FollowedState),
 ) {
     let Upgrade { client, upstream: Some(upstream), request, .. } = upgrade else { return };
@@ -43,11 +46,20 @@ pub(crate) fn carry_upgrade(
         };
         let judge = Rc::clone(&state.chain);
         let rule = state.rule.and_then(|rule| judge.rule_name(rule)).cloned();
-        let followed = (followed, state.random());
+        let random = state.random();
+        let withdrawn = withdrawn_later(peer, followed.clone(), &listener, random);
         let refused = async {
             match request {
-                Some(request) => refused_later(*request, judge, rule, &listener, followed).await,
+                Some(request) => {
+                    refused_later(*request, judge, rule, &listener, (followed, random)).await
+                }
                 None => std::future::pending().await,
+            }
+        };
+        let refused = async {
+            tokio::select! {
+                refusal = withdrawn => refusal,
+                refusal = refused => refusal,
             }
         };
         copy(client, upstream, state, (&PeerAnswer::opened(), refused), &mut shutdown).await;

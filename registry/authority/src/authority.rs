@@ -14,7 +14,7 @@ use tamis_trust::Digest;
 
 use crate::files::{self, Readers};
 use crate::intermediate::IntermediateAuthority;
-use crate::pem::{certificates, parts};
+use crate::pem::{certificates, parts, without_keys};
 use crate::request::read_request;
 use crate::root::{RootAuthority, serial};
 use crate::validity;
@@ -79,6 +79,10 @@ impl CertificateAuthority {
         let root = match (root, &bundle) {
             (Some(text), _) => Some(RootAuthority::of_text(&path("root.pem"), &text)?),
             (None, Some(_)) => None,
+            // Somebody asked for an intermediate of a root that is elsewhere: none is made here meanwhile.
+            (None, None) if path("next.key").exists() => {
+                return Err(AuthorityError::NoIntermediate { folder: folder.to_owned() });
+            }
             (None, None) => {
                 let root = RootAuthority::generate(domain, random, now)?;
                 let text = format!("{}{}", root.certificate(), root.key());
@@ -128,8 +132,10 @@ impl CertificateAuthority {
         random: Random,
         now: SystemTime,
     ) -> Result<Self, AuthorityError> {
+        let root = &without_keys(root)?;
         files::folder(folder)?;
-        for name in ["bundle.pem", "root.pem", "intermediate.pem"] {
+        // An intermediate alone is what an import left behind that did not come to its end.
+        for name in ["bundle.pem", "root.pem"] {
             if folder.join(name).exists() {
                 let rule = format!("{} exists already", folder.join(name).display());
                 return Err(AuthorityError::Import { rule });
@@ -368,6 +374,7 @@ impl CertificateAuthority {
     /// # Errors
     /// [`AuthorityError::Import`] when it is not one certificate, or the bundle with it cannot be used.
     pub fn accept_root(&mut self, root: &str) -> Result<(), AuthorityError> {
+        let root = &without_keys(root)?;
         if certificates(&self.bundle).any(|known| certificates(root).eq([known])) {
             return Ok(());
         }

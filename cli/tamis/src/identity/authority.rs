@@ -22,6 +22,7 @@ use crate::when::{dated, now_ms};
 const MAX_BYTES: u64 = 256 * 1024;
 const DAY: u64 = 24 * 3_600;
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
 
 /// Arguments of `identity authority`.
 #[derive(clap::Args)]
@@ -173,6 +174,13 @@ fn request(arguments: &Request, output: Output) -> Result<()> {
 
 fn sign(arguments: &Sign, output: Output) -> Result<()> {
     let Sign { request, root: place, days, out } = arguments;
+    let same = |out: &Path| std::fs::canonicalize(out).ok() == std::fs::canonicalize(place).ok();
+    if out.as_deref().is_some_and(|out| out.exists() && same(out)) {
+        return Err(anyhow!(
+            "--out {} is the file of the root, whose key would be lost: name another file",
+            place.display()
+        ));
+    }
     let root = RootAuthority::read(place)?;
     let domain = root.domain().ok_or_else(|| {
         anyhow!("{}: the certificate names no trust domain: make a root with `tamis identity authority init`", place.display())
@@ -235,8 +243,9 @@ fn written(output: Output, (content, out): (&str, Option<&Path>), next: &str) ->
 fn parts(path: &Path) -> Result<(String, Option<String>)> {
     let text = read(path)?;
     CertificateFacts::of_pem(text.as_bytes()).with_context(|| path.display().to_string())?;
-    let all: Vec<String> =
-        text.split(BEGIN).skip(1).map(|part| format!("{BEGIN}{}\n", part.trim_end())).collect();
+    // Nothing behind a certificate is part of it, least of all a key.
+    let ended = text.split(BEGIN).skip(1).filter_map(|part| part.split_once(END));
+    let all: Vec<String> = ended.map(|(body, _)| format!("{BEGIN}{body}{END}\n")).collect();
     match all.as_slice() {
         [one] => Ok((one.clone(), None)),
         [one, root] => Ok((one.clone(), Some(root.clone()))),

@@ -79,9 +79,12 @@ impl ClientTls {
         expected: Option<SpiffeId>,
         server_name: &str,
     ) -> Result<Self, TlsError> {
+        // What a member of another trust domain states of a decision is not the word of a proxy of this mesh.
+        let own = identity.id().trust_domain();
+        let of_mesh = expected.as_ref().is_none_or(|id| id.trust_domain() == own);
         let config = Arc::new(identity.client(expected)?);
         let shown = Some(ShownCertificate::Svid(identity.clone()));
-        Ok(Self { config, server_name: named(server_name)?, shown, of_mesh: true })
+        Ok(Self { config, server_name: named(server_name)?, shown, of_mesh })
     }
 
     /// A client that has no identity yet: the server must be `expected`, a member of one of these trust domains,

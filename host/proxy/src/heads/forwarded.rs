@@ -22,8 +22,8 @@ pub(super) fn forwarded(
 ) {
     match direction {
         TrafficDirection::Gateway => of_stranger(headers, connection, host, chain),
-        // In plain text: whoever proved nothing is believed nothing.
-        TrafficDirection::Inbound if connection.peer_identity.is_none() => {
+        // In plain text, or of another trust domain: whoever is no hop of this mesh is believed nothing.
+        TrafficDirection::Inbound if !connection.is_of_mesh() => {
             of_stranger(headers, connection, host, None);
         }
         TrafficDirection::Inbound => {

@@ -54,7 +54,7 @@ pub(super) fn take_retry_mark(
     direction: TrafficDirection,
 ) -> bool {
     let marked = headers.remove(RETRIES).is_some();
-    marked && direction == TrafficDirection::Inbound && connection.peer_identity.is_some()
+    marked && direction == TrafficDirection::Inbound && connection.is_of_mesh()
 }
 
 /// Joins the several `cookie` fields that HTTP/2 allows for better compression (RFC 9113 §8.2.3). Filters

@@ -79,8 +79,11 @@ pub(super) fn admit_tcp(
         return Admission::Close;
     }
     let facts = facts(id, connection, info);
-    let withdrawn = connection.withdrawn().map(TcpRefusal::withdrawn).map_or(Ok(()), Err);
-    let decision = withdrawn.and_then(|()| judge(chain, &connection.listener, &facts));
+    let is_unguarded = connection.federated.is_some() && !chain.guards_connections();
+    let unguarded = is_unguarded.then(TcpRefusal::unguarded);
+    let refused = connection.withdrawn().map(TcpRefusal::withdrawn).or(unguarded);
+    let decision =
+        refused.map_or(Ok(()), Err).and_then(|()| judge(chain, &connection.listener, &facts));
     let decision = decision.and_then(|asked| {
         let service = match asked.service {
             Some(_) if rules.datagrams => return Err(TcpRefusal::not_connected()),

@@ -200,3 +200,40 @@ fn a_root_signs_what_its_own_domain_asks_for_and_for_a_bounded_time() {
     }
     assert_eq!(root.domain(), Some(domain()));
 }
+
+#[test]
+fn no_key_of_a_root_gets_into_what_everybody_reads() {
+    let (folder, root) = (TempDir::new().unwrap(), root());
+    let request = CertificateAuthority::request(folder.path(), &domain()).unwrap();
+    let chain = signed(&root, &request);
+    let whole = format!("{}{}", root.certificate(), root.key());
+    let refused = install(&folder, (&chain, Some(&whole))).err().unwrap();
+    assert!(refused.to_string().contains("a private key beside"), "{refused}");
+    install(&folder, (&chain, Some(root.certificate()))).unwrap();
+    let next = self::root();
+    let whole = format!("{}{}", next.certificate(), next.key());
+    let refused =
+        CertificateAuthority::trust(folder.path(), &domain(), &whole, now()).err().unwrap();
+    assert!(refused.to_string().contains("a private key beside"), "{refused}");
+    for file in std::fs::read_dir(folder.path()).unwrap().flatten() {
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        for key in [root.key(), next.key()] {
+            assert!(!text.contains(key.lines().nth(1).unwrap()), "{}", file.path().display());
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_waits_for_an_intermediate_makes_no_root_and_an_import_that_was_cut_off_is_made_again()
+ {
+    let (folder, root) = (TempDir::new().unwrap(), root());
+    let request = CertificateAuthority::request(folder.path(), &domain()).unwrap();
+    let opened = CertificateAuthority::open(folder.path(), &domain(), Random::system(), now());
+    assert!(matches!(opened.err(), Some(AuthorityError::NoIntermediate { .. })));
+    assert!(!folder.path().join("root.pem").exists());
+    // It ended between the intermediate and the bundle.
+    let chain = signed(&root, &request);
+    std::fs::write(folder.path().join("intermediate.pem"), "half of it").unwrap();
+    let authority = install(&folder, (&chain, Some(root.certificate()))).unwrap();
+    assert!(accepted(&authority, root.certificate()));
+}

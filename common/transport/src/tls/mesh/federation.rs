@@ -35,6 +35,9 @@ const SUPPLIED: &str = "the SPIFFE agent of this proxy gives other authorities f
 /// By domain: the change since which all its authorities have been trusted.
 pub(super) type DomainsSince = BTreeMap<TrustDomain, u64>;
 
+/// The change since which a domain is trusted that is not: they are numbered from 1.
+const NEVER: u64 = 0;
+
 /// A peer of a federated domain, which stands as long as no authority is withdrawn from its domain.
 #[derive(Debug, Clone)]
 pub struct FederatedPeer {
@@ -136,10 +139,15 @@ impl MeshIdentity {
         self.0.material.load().since.keys().map(ToString::to_string).collect()
     }
 
-    /// A peer with that id, if its domain is a federated one.
+    /// A peer with that id of another trust domain; `None`: its domain is the own one. A domain that was withdrawn between the
+    /// proof and this question is one of those that do not stand.
     #[must_use]
     pub fn federated_peer(&self, id: &SpiffeId) -> Option<FederatedPeer> {
-        let since = *self.0.material.load().since.get(&id.trust_domain())?;
+        let domain = id.trust_domain();
+        if domain == self.id().trust_domain() {
+            return None;
+        }
+        let since = self.0.material.load().since.get(&domain).copied().unwrap_or(NEVER);
         Some(FederatedPeer { identity: self.clone(), id: id.clone(), since })
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::UdpSocket;
 
 use serde_json::{Value, json};
-use tamis_e2e::{Reply, eventually, eventually_or, free_port, get, root, tamis};
+use tamis_e2e::{Reply, eventually, eventually_or, free_port, get, request, root, tamis};
 use tempfile::TempDir;
 
 use super::Mesh;
@@ -92,10 +92,13 @@ fn two_meshes_of_two_trust_domains_recognise_each_other_by_bundles_and_until_one
     let bob = shop.person("bob", &["observe", "approve"]);
     shop.mesh.did(&["approve", &subject, "--token-file", &bob]);
     shop.mesh.did(&all);
-    answers("nothing allows it", &partner.cart, "/no-rule", |reply| {
-        reply.status == 403
-            && reply.header("x-tamis-reason").is_some_and(|it| it.starts_with("authz."))
-    });
+    answers("nothing allows it", &partner.cart, "/no-rule", |reply| reply.status == 403);
+    let of = |path: &'static str, reason: &'static str| {
+        shop.record(reason, |one| {
+            one["path"] == path && one["reason"].as_str().is_some_and(|it| it.starts_with(reason))
+        })
+    };
+    assert_eq!(of("/no-rule", "authz.")["status"], 403);
     assert_eq!(shop.pay.identity()["federated"], json!(["partner.example"]));
     let known = shop.mesh.did(&["identity", "authority", "show"]);
     assert_eq!(known["federated"][0]["trustDomain"], "partner.example", "{known}");
@@ -111,6 +114,44 @@ fn two_meshes_of_two_trust_domains_recognise_each_other_by_bundles_and_until_one
     assert_eq!(record["peer"], ledger);
     let guest = partner.guest.call_host(HOST, "/guest");
     assert_eq!(guest.status, 403, "{guest:?}");
+
+    // It is no hop of this mesh: what it claims about where a request comes from is not believed, as of own members.
+    let forged = [
+        ("host", HOST),
+        ("x-forwarded-for", "203.0.113.9"),
+        ("x-forwarded-client-cert", "URI=spiffe://shop.example/ns/shop/service/admin"),
+        ("x-original-url", "/admin"),
+        ("x-tamis-note", "forged"),
+    ];
+    let reply = request(&partner.cart.outbound, "GET", "/forged", &forged, b"");
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let received = shop.backend.last().unwrap();
+    assert!(received.line.contains("/forged"), "{received:?}");
+    for (name, forged) in &forged[1..] {
+        let claimed = received.headers.iter().find(|(_, value)| value.contains(forged));
+        assert!(claimed.is_none(), "{name}: {received:?}");
+    }
+
+    // Where nothing decides about requests its own members go in and nobody else.
+    let unguarded: Vec<&str> = text
+        .split("---\n")
+        .filter(|one| {
+            let of = |kind: &str, name: &str| {
+                one.contains(&format!("kind: {kind}\n")) && one.contains(&format!("name: {name},"))
+            };
+            !of("AuthorizationPolicy", "pay") && !of("FilterAttachment", "authz")
+        })
+        .collect();
+    fs::write(shop.mesh.folder.path().join("mesh.yaml"), unguarded.join("---\n")).unwrap();
+    shop.mesh.did(&["apply", "-f", ".", "--confirm", "--prune"]);
+    eventually("own members go in", || (shop.cart.call("/own").status == 200).then_some(()));
+    answers("nobody else does", &partner.cart, "/nothing-decides", |reply| reply.status == 403);
+    assert_eq!(of("/nothing-decides", "peer.unguarded")["status"], 403);
+    shop.apply(
+        "mesh.yaml",
+        &text.replacen(&format!("[{ours}]"), &format!("[{ours}, {ledger}]"), 1),
+    );
+    answers("it is allowed again", &partner.cart, "/again-allowed", |reply| reply.status == 200);
 
     // Its own trust domain is nobody else's, and a file of both is refused as a whole.
     fs::write(

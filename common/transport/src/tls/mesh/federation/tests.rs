@@ -92,7 +92,10 @@ async fn a_peer_stands_until_its_domain_or_one_of_its_authorities_is_withdrawn()
     let [shop, old, new] = [(); 3].map(|()| TestAuthority::new());
     let pay = shop.member(PAY, bundles(&[("shop.example", &shop)]));
     let id: SpiffeId = LEDGER.parse().unwrap();
-    assert!(pay.federated_peer(&id).is_none() && pay.federated_peer(&pay.id()).is_none());
+    assert!(pay.federated_peer(&pay.id()).is_none(), "its own domain is nobody else's");
+    // Between its proof and this question the domain was withdrawn: it is no member of the own mesh by that.
+    let stranger_now = pay.federated_peer(&id).unwrap();
+    assert!(!stranger_now.stands());
     let one = domains(&[("partner.example", &[&old])]);
     let both = domains(&[("partner.example", &[&old, &new])]);
     let next = domains(&[("partner.example", &[&new])]);
@@ -107,6 +110,7 @@ async fn a_peer_stands_until_its_domain_or_one_of_its_authorities_is_withdrawn()
     ] {
         pay.federate(&none);
         assert!(pay.federate(&one).is_empty());
+        assert!(!stranger_now.stands(), "{what}: what did not stand does not stand later");
         let peer = pay.federated_peer(&id).unwrap();
         assert!(peer.stands());
         for step in steps {
