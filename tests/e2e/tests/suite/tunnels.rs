@@ -13,7 +13,7 @@ use crate::connections::raw;
 use crate::retries::mesh_with;
 
 /// A server that changes to whatever protocol it is asked for, and then echoes in capitals.
-fn shouting(mut stream: TcpStream, head: &str) {
+pub(crate) fn shouting(mut stream: TcpStream, head: &str) {
     let asked = head.lines().find_map(|line| line.strip_prefix("upgrade: "));
     let Some(protocol) = asked else {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
@@ -31,7 +31,7 @@ fn shouting(mut stream: TcpStream, head: &str) {
 }
 
 /// Whether a word comes back in capitals; `None`: the tunnel was closed.
-fn shouts(stream: &mut TcpStream, word: &str) -> Option<()> {
+pub(crate) fn shouts(stream: &mut TcpStream, word: &str) -> Option<()> {
     stream.write_all(word.as_bytes()).ok()?;
     let mut back = vec![0; word.len()];
     stream.read_exact(&mut back).ok()?;
@@ -41,10 +41,19 @@ fn shouts(stream: &mut TcpStream, word: &str) -> Option<()> {
 
 /// The connection after the request, and the head of the response.
 fn ask(folder: &Folder, path: &str, protocol: &str) -> (TcpStream, String) {
-    let mut stream = TcpStream::connect(&folder.http).unwrap();
+    ask_at(&folder.http, ("a", path), protocol)
+}
+
+/// The same at any address, for a host and a path.
+pub(crate) fn ask_at(
+    address: &str,
+    (host, path): (&str, &str),
+    protocol: &str,
+) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let ask = format!(
-        "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\
+        "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\
          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     stream.write_all(ask.as_bytes()).unwrap();

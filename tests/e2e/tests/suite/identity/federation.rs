@@ -9,8 +9,10 @@ use tempfile::TempDir;
 
 use super::Mesh;
 use super::joined::{Place, Shop};
+use crate::connections::raw;
 use crate::control::{json as read, said};
 use crate::docs::{follow, renumber};
+use crate::tunnels::{ask_at, shouting, shouts};
 
 /// The name by which applications of the partner call `pay`.
 const HOST: &str = "pay.shop.example";
@@ -163,13 +165,29 @@ fn two_meshes_of_two_trust_domains_recognise_each_other_by_bundles_and_until_one
     assert!(refused.contains("federation.own"), "{refused}");
     fs::remove_file(shop.mesh.folder.path().join("own.yaml")).unwrap();
 
-    // Withdrawn, it is a stranger again: on the connection that is open, and on others.
+    // Tunnels of both, to an application that opens them.
+    let application = raw(|stream, head| shouting(stream, &head)).to_string();
+    let allowed = text.replacen(&format!("[{ours}]"), &format!("[{ours}, {ledger}]"), 1);
+    shop.apply("mesh.yaml", &allowed.replace(&shop.backend.address.to_string(), &application));
+    answers("its application is another", &partner.cart, "/other", |reply| reply.body == "ok");
+    let opened = |outbound: &str, host: &str| {
+        let (mut stream, head) = ask_at(outbound, (host, "/tunnel"), "websocket");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        shouts(&mut stream, "open").unwrap();
+        stream
+    };
+    let mut theirs_open = opened(&partner.cart.outbound, HOST);
+    let mut ours_open = opened(&shop.cart.outbound, "pay");
+
+    // Withdrawn, it is a stranger again: on the connection that is open, and on others. The policy names it still.
     let before = foreign(&shop.pay);
     fs::remove_file(shop.mesh.folder.path().join("other.yaml")).unwrap();
     shop.mesh.did(&["apply", "-f", ".", "--prune", "--confirm"]);
     eventually("it is recognised no more", || {
         shop.pay.identity()["federated"].is_null().then_some(())
     });
+    eventually("its tunnel ends", || shouts(&mut theirs_open, "still").is_none().then_some(()));
+    shouts(&mut ours_open, "ours").unwrap();
     let last = partner.cart.call_host(HOST, "/withdrawn");
     assert_ne!(last.status, 200, "{last:?}");
     answers("new connections are refused", &partner.cart, "/again", |reply| reply.status == 503);
