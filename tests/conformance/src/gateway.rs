@@ -207,7 +207,8 @@ spec:
 ---
 ";
 
-const FILTERS: &str = "\
+/// The router of a namespace `test`, for all of its mesh; it ends with a separator.
+pub(super) const FILTERS: &str = "\
 kind: Filter
 apiVersion: tamis.dev/v1alpha1
 metadata: { name: route, namespace: tamis }
@@ -225,6 +226,6 @@ spec:
   filter: tamis/route
   request: { readHeaders: [\"*\"], writeHeaders: [\"*\", \":path\", \":authority\"], attributes: [\"*\"] }
   response: { writeHeaders: [\"*\"] }
-  limits: { time: 50ms }
+  limits: { time: 1s }
 ---
 ";

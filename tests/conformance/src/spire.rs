@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::gateway::exchange;
+use super::gateway::{self, exchange};
 use super::{Outcome, go_tools};
 use tamis_harness::{Process, Workspace, ports, shell};
 
@@ -114,7 +114,8 @@ impl Mesh {
         };
         let [pay, cart] = &admins;
         let documents = [
-            DOCUMENTS.to_owned(),
+            TRUST.to_owned(),
+            gateway::FILTERS.to_owned(),
             service("pay", &application()?, &free(), pay),
             service("cart", &free(), &outbound, cart),
         ];
@@ -328,7 +329,6 @@ plugins {
 "#;
 
 const SERVICE: &str = "\
----
 kind: Service
 apiVersion: tamis.dev/v1alpha1
 metadata: { name: @NAME@, namespace: test }
@@ -336,9 +336,10 @@ spec:
   ports: [{ port: 80, protocol: http }]
   identity: spiffe://shop.example/ns/test/service/@NAME@
   endpoints: [{ address: \"@ADDRESS@\", sidecar: \"@SIDECAR@\", outbound: \"@OUTBOUND@\", admin: \"@ADMIN@\" }]
+---
 ";
 
-const DOCUMENTS: &str = "\
+const TRUST: &str = "\
 kind: TrustPolicy
 apiVersion: tamis.dev/v1alpha1
 metadata: { name: local, namespace: security }
@@ -347,22 +348,4 @@ spec:
   keys: [{ name: local-dev, publicKeyFile: .tamis/keys/local-dev.pub }]
   threshold: 1
 ---
-kind: Filter
-apiVersion: tamis.dev/v1alpha1
-metadata: { name: route, namespace: tamis }
-spec: { world: route-policy }
----
-kind: FilterAttachment
-apiVersion: tamis.dev/v1alpha1
-metadata: { name: route, namespace: test }
-spec: { targetRefs: [{ kind: Mesh }], filter: tamis/route, phase: traffic, order: 10 }
----
-kind: Grant
-apiVersion: tamis.dev/v1alpha1
-metadata: { name: route, namespace: security }
-spec:
-  filter: tamis/route
-  request: { readHeaders: [\"*\"], writeHeaders: [\"*\", \":path\", \":authority\"], attributes: [\"*\"] }
-  response: { writeHeaders: [\"*\"] }
-  limits: { time: 1s }
 ";
