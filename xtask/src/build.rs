@@ -33,7 +33,7 @@ pub(crate) fn binary(release: bool) -> Result<()> {
     } else {
         build.args(["build", "--workspace", "--bin", "tamis", "--test", "golden"]);
         println!(
-            "    building tamis: 6 to 10 minutes on two cores at the first time, then seconds"
+            "    building tamis: about 10 minutes on two cores at the first time, then seconds"
         );
     }
     shell::run(&mut build)
