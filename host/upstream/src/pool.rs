@@ -6,6 +6,7 @@ mod idle;
 mod lease;
 mod open;
 pub(crate) mod place;
+mod watch;
 
 use crate::config::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
 use crate::endpoint_state::EndpointState;

@@ -6,9 +6,10 @@
 mod body;
 
 use super::Pool;
-use super::idle::{last_used, watch};
+use super::idle::last_used;
 use super::lease::{LeasedConnection, PoolTurn};
 use super::place::{ConnectionPlace, PlacedStream, TunnelPlace};
+use super::watch::watch;
 use crate::config::Protocol;
 use crate::protocol;
 use crate::send::{SendFailure, UpstreamRequest};

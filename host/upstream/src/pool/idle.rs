@@ -1,10 +1,9 @@
-//! Idle HTTP/1 connections: which of them a request gets, and which are closed. `lease` puts them here.
+//! Idle HTTP/1 connections: which of them a request gets, and which are closed. `lease` puts them here, and `watch` notices
+//! when one ends.
 
 use super::Pool;
 use super::place::PlacedStream;
-use std::future::poll_fn;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::Context;
 use std::time::{Duration, Instant};
 use tamis_transport::ClientConnection;
 
@@ -39,25 +38,6 @@ pub(super) fn last_used(pool: &Pool) -> Option<Connection> {
             return Some(last.connection);
         }
     }
-}
-
-/// Notices the end of the pool's idle connections, all of them in one task.
-pub(super) fn watch(pool: &Rc<Pool>) {
-    if pool.watcher.borrow().is_some() {
-        return;
-    }
-    // Until the task runs.
-    pool.watcher.replace(Some(Waker::noop().clone()));
-    let pool = Rc::downgrade(pool);
-    drop(tokio::task::spawn_local(poll_fn(move |cx| poll_watch(&pool, cx))));
-}
-
-fn poll_watch(pool: &Weak<Pool>, cx: &Context<'_>) -> Poll<()> {
-    let Some(pool) = pool.upgrade() else { return Poll::Ready(()) };
-    pool.watcher.replace(Some(cx.waker().clone()));
-    pool.state.queue.watch(pool.number(), cx.waker());
-    sweep(&pool);
-    Poll::Pending
 }
 
 /// Closes idle connections that ended, were idle for too long, or take places for which requests of other workers wait.
