@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -52,7 +52,8 @@ impl Gateway {
             Way::Http1 => documents.push_str(&DIRECT.replace("@BACKEND@", backend)),
             Way::GrpcThroughSidecars => {
                 let outbound = format!("127.0.0.1:{}", tamis_harness::ports::free());
-                documents.push_str(&service("front", &outbound, &outbound)?);
+                let application = relay(outbound.clone())?;
+                documents.push_str(&service("front", &application, &outbound)?);
                 documents.push_str(&service(
                     "back",
                     backend,
@@ -131,6 +132,31 @@ pub(super) fn exchange(address: &str, octets: &[u8]) -> Vec<u8> {
     reply
 }
 
+/// An application that sends the octets of each connection to `target`, until this process ends. Returns its address.
+fn relay(target: String) -> Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            // A client whose connection cannot be sent on is disconnected.
+            if let Ok(upstream) = TcpStream::connect(&target) {
+                let both = [client.try_clone().ok(), upstream.try_clone().ok()];
+                let [Some(client_again), Some(upstream_again)] = both else { continue };
+                std::thread::spawn(move || carry(client, upstream));
+                std::thread::spawn(move || carry(upstream_again, client_again));
+            }
+        }
+    });
+    Ok(address)
+}
+
+/// Sends what one side sends to the other, and its end.
+fn carry(mut from: TcpStream, mut to: TcpStream) {
+    // Either side may end the connection at any time.
+    let _ = std::io::copy(&mut from, &mut to);
+    let _ = to.shutdown(Shutdown::Write);
+}
+
 fn service(name: &str, address: &str, outbound: &str) -> Result<String> {
     Ok(SERVICE
         .replace("@NAME@", name)
@@ -182,7 +208,7 @@ spec:
   rules: [{ name: all, backendRefs: [{ name: app, port: 80 }] }]
 ";
 
-/// The application of `front` is its own sidecar's way out: so a request meets two sidecars on its way to `back`.
+/// The application of `front` sends all its requests on: so a request meets two sidecars on its way to `back`.
 const RELAY: &str = "\
 kind: HTTPRoute
 apiVersion: gateway.networking.k8s.io/v1
